@@ -10,6 +10,7 @@ from mayfly.core.capabilities import Capabilities
 from mayfly.core.model import STOP_GRACE, Generation, JobId, SlotName
 from mayfly.core.notice import DOUBT
 from mayfly.core.slots import UNSEEN_MARGIN
+from mayfly.core.unseen_ends import on_its_gpus, unseen_ends
 from mayfly.service.status import statuses
 from tests.core.simulator import Host, Manager, desire, pool, specs
 
@@ -80,6 +81,35 @@ def test_no_other_slot_works_on_a_gpu_that_processes_may_be_on(
     manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 1.0)
     assert runs(manager, job) is not None
     assert other in manager.memory.agents
+
+
+def test_a_host_that_was_lost_has_its_time_from_when_it_is_back() -> None:
+    """However long ago that was; after the first agent there nobody waits."""
+    manager = gone(("d0",))
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
+    other = made_anew(manager, ("d0",))
+    first, second = manager.submit("a"), manager.submit("a")
+    assert runs(manager, first) == manager.own("a-0")
+    assert runs(manager, second) is None
+    assert WAITS in note(manager)
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 1.0)
+    assert runs(manager, second) == other
+    assert manager.memory.slots[SlotName("a-0")].unseen_end is None
+
+
+def test_a_slots_own_agent_too_waits_for_a_host_that_was_lost() -> None:
+    manager = gone(("d0",))
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
+    manager.host.boxes[manager.own("a-1")].devices = ("d1",)
+    before = manager.own("a-0")
+    manager.host.boxes[before].devices = ("d0",)
+    spec = next(one for one in manager.desired.slots if one.name == "a-0")
+    manager.run()
+    ends = unseen_ends(manager.desired, manager.memory, manager.host.now)
+    agent = replace(manager.memory.agents[before], ready=manager.host.now)
+    assert on_its_gpus(ends, spec, agent, manager.host.now) is not None
+    later = manager.host.now + STOP_GRACE + UNSEEN_MARGIN + 1.0
+    assert on_its_gpus(ends, spec, agent, later) is None
 
 
 def test_an_agent_on_another_gpu_waits_for_nobody() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from mayfly.core import failed_runs
+from mayfly.core import failed_runs, unseen_ends
 from mayfly.core.facts import (
     AgentAdopted,
     AgentArmed,
@@ -334,6 +334,11 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, committed=at, run_id=run_id, job=job, timeout=timeout)
             if job is not None:
                 draft.begin(job, generation, at)
+            opened = draft.agents.get(generation)
+            if opened is not None and opened.devices:
+                for name, left in unseen_ends.after_opening(draft.slots, opened).items():
+                    since = draft.slots[name].unseen_end if left else None
+                    draft.slot(name, unseen_end=since, unseen_devices=left)
         case AgentOpened(at=at, generation=generation):
             draft.agent(generation, opened=at)
             draft.reprieve(generation)

@@ -156,7 +156,7 @@ def _shut(
     unseen = still_ending(known, spec, view.now)
     if unseen is not None:
         return Stay(unseen)
-    elsewhere = on_its_gpus(view.unseen, spec, agent)
+    elsewhere = on_its_gpus(view.unseen, spec, agent, view.now)
     if elsewhere is not None:
         return Stay(elsewhere.until)
     if known.held is not None and not spec.embedded and not trial_due(known, spec, view.now):

@@ -1,15 +1,17 @@
 """Agents on another host that are gone while nobody said that their processes have ended.
 
 Where the engine picks GPUs it may give those of such an agent to another slot at once, so that slot's gate
-waits, too, for the time that the processes are given there (law 6, docs/architecture.md). Pure.
+waits, too, for the time that the processes are given there (law 6, docs/architecture.md). A host that was
+lost ends them only once it is back, which the first agent shows that comes to its gate on such a GPU: from
+then on they have that time, however long ago their agent went. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from mayfly.core.memory import Agent, Memory
+from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpec
 from mayfly.core.slots import UNSEEN_MARGIN, SlotStatus, within
 
@@ -22,8 +24,13 @@ class UnseenEnd:
 
     slot: SlotName
     since: float  # when that was noticed
-    until: float  # when who ends it there has killed it at last
+    lasts: float  # seconds until who ends it there has killed it at last
     devices: tuple[str, ...]  # its GPUs, as the engine has named them; none: it did not say
+
+    @property
+    def until(self) -> float:
+        """When that time is over."""
+        return self.since + self.lasts
 
 
 def unseen_ends(
@@ -32,8 +39,9 @@ def unseen_ends(
     now: float,
     containers: Collection[Generation] | None = None,
 ) -> tuple[UnseenEnd, ...]:
-    """Those whose time is not over; ``containers`` are the agents that have one: who has been given work and
-    has none may be at it, before there is an account of its end. ``None``: that is not asked.
+    """Those whose time is not over, or whose GPUs have had no work since; ``containers`` are the agents that
+    have one: who has been given work and has none may be at it, before there is an account of its end.
+    ``None``: that is not asked.
     """
     specs = {spec.name: spec for spec in desired.slots if not spec.engine.on_this_host}
     if not specs:
@@ -57,31 +65,59 @@ def unseen_ends(
         spec = specs.get(name)
         lasts = (spec.stop_grace if spec is not None else longest) + UNSEEN_MARGIN
         has_gpus = spec is None or bool(spec.pool.devices or devices)
-        if has_gpus and within(now, since, lasts):
-            ends.append(UnseenEnd(name, since, since + lasts, devices))
+        if has_gpus and (devices or within(now, since, lasts)):
+            ends.append(UnseenEnd(name, since, lasts, devices))
     return tuple(ends)
 
 
-def on_its_gpus(ends: Iterable[UnseenEnd], spec: SlotSpec, agent: Agent) -> UnseenEnd | None:
-    """Who of another slot may be at work on that agent's GPUs, for the longest; ``None``: nobody."""
+def on_its_gpus(
+    ends: Iterable[UnseenEnd], spec: SlotSpec, agent: Agent, now: float
+) -> UnseenEnd | None:
+    """Who may be at work on that agent's GPUs, of another slot or where a host was lost meanwhile, for the
+    longest, with its time as it is for that agent; ``None``: nobody.
+    """
     if not spec.pool.devices:
         return None
-    found = [one for one in ends if one.slot != spec.name and _may_be(one, agent)]
-    return max(found, key=lambda one: one.until, default=None)
+    found = [met for one in ends if (met := _met(one, spec, agent)) is not None]
+    return max(
+        (one for one in found if within(now, one.since, one.lasts)),
+        key=lambda one: one.until,
+        default=None,
+    )
 
 
-def _may_be(end: UnseenEnd, agent: Agent) -> bool:
+def _met(end: UnseenEnd, spec: SlotSpec, agent: Agent) -> UnseenEnd | None:
+    """The same with its time as it is for that agent; ``None``: that has no GPU of it."""
     if end.devices and agent.devices:
-        return not set(end.devices).isdisjoint(agent.devices)
+        if set(end.devices).isdisjoint(agent.devices):
+            return None
+        return replace(end, since=max(end.since, agent.ready or end.since))
+    if end.slot == spec.name:
+        return None  # which its own slot waits for anyway
     # Who stood at its gate before has had its GPUs since then.
-    return agent.ready is None or agent.ready > end.since - NOTICED
+    early = agent.ready is not None and agent.ready <= end.since - NOTICED
+    return None if early else end
+
+
+def after_opening(
+    slots: Mapping[SlotName, SlotMemory], agent: Agent
+) -> Mapping[SlotName, tuple[str, ...]]:
+    """The GPUs that nobody has been at work on since, of the slots for which that agent's opened gate has
+    changed it: nothing is left on those that it has.
+    """
+    found = {}
+    for name, known in slots.items():
+        left = tuple(one for one in known.unseen_devices if one not in agent.devices)
+        if left != known.unseen_devices:
+            found[name] = left
+    return found
 
 
 def noted(row: SlotStatus, ends: Iterable[UnseenEnd], now: float) -> SlotStatus:
     """The row, which says so where its agent waits for another slot's."""
     if row.note or row.agent is None or row.agent.committed is not None:
         return row
-    end = on_its_gpus(ends, row.spec, row.agent)
+    end = on_its_gpus(ends, row.spec, row.agent, now)
     if end is None:
         return row
     note = (
