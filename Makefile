@@ -7,7 +7,7 @@ help:
 	@echo 'make check     the tests that need no Docker Engine'
 	@echo 'make test      all tests, on real Docker Engines'
 	@echo 'make test-real against a real Gitea, and the SDKs of others'
-	@echo 'make test-kubernetes  on a real Kubernetes of one node'
+	@echo 'make test-kubernetes  on a real Kubernetes of one node, 200 jobs with faults too'
 	@echo 'make coverage  the tests of make check, and which lines they ran'
 	@echo 'make bench     the numbers, into build/bench.json'
 	@echo 'make soak      jobs while manager, Engine and containers fail at random'
@@ -47,7 +47,7 @@ test-real:
 kube-lab:
 	@scripts/kubernetes
 
-# SOAK=1: its soak as well.
+# JOBS=200, SEED: of the soak in it. REAL=there does only what was built before, and no soak.
 test-kubernetes:
 	@scripts/test-kubernetes
 

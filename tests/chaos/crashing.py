@@ -21,9 +21,13 @@ from mayfly.edge.process_end import ProcessEnds
 from mayfly.engines.docker.engine import DockerEngine as Engine
 from mayfly.engines.docker.gate_socket import GateSocket
 
+before_death: list[Callable[[], None]] = []  # what is done just before
+
 
 def die() -> NoReturn:
     """End at once; nothing is flushed, closed or unwound."""
+    for done in before_death:
+        done()
     os.kill(os.getpid(), signal.SIGKILL)
     signal.pause()
     raise AssertionError

@@ -218,14 +218,19 @@ class Soak:
 
     def _submit_some(self) -> None:
         for _ in range(min(self.random.randint(1, self.burst), self.wanted - len(self.asked))):
-            kind, middle = self.random.choice(self.kinds)
-            code = self.random.choice((0, 0, 0, 1, 7, 42))
-            pool = "own" if self.random.randrange(self.slots) < self.slots // 2 else "kept"
-            job = self.manager.queue(
-                "sh", "-c", JOB.format(middle=middle, code=code),
-                env={"SECRET": SECRET}, timeout=2 if kind == "late" else self.limit, pool=pool,
-            )  # fmt: skip
-            self.asked[job] = Asked(kind, code)
+            self._submit()
+
+    def _submit(self) -> None:
+        kind, middle = self.random.choice(self.kinds)
+        code = self.random.choice((0, 0, 0, 1, 7, 42))
+        job = self.manager.queue(
+            "sh", "-c", JOB.format(middle=middle, code=code),
+            env={"SECRET": SECRET}, timeout=2 if kind == "late" else self.limit, pool=self._pool(),
+        )  # fmt: skip
+        self.asked[job] = Asked(kind, code)
+
+    def _pool(self) -> str:
+        return "own" if self.random.randrange(self.slots) < self.slots // 2 else "kept"
 
     def _trouble(self, name: str) -> bool:
         """Bring it about; whether there was anything to bring it about on."""

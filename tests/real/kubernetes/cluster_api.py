@@ -54,14 +54,16 @@ class ClusterApi:
         """Change some of it; ``kind`` is a row of ``PATCH``."""
         return self._asked("PATCH", path, change, {}, PATCH[kind])
 
-    def delete(self, path: str, *, grace: int | None = None) -> None:
-        """Delete it; gone already is a success. ``grace``: seconds, ``None`` its own."""
+    def delete(self, path: str, *, grace: int | None = None) -> bool:
+        """Delete it; whether it was there. ``grace``: seconds, ``None`` its own."""
         options = {} if grace is None else {"gracePeriodSeconds": grace}
         try:
             self._asked("DELETE", path, options, {})
         except ApiFault as fault:
             if fault.status != 404:
                 raise
+            return False
+        return True
 
     def there(self, path: str) -> Any | None:
         """The same as ``get``; ``None`` where there is nothing."""

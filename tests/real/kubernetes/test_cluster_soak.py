@@ -1,4 +1,4 @@
-"""The soak on a cluster; `SOAK=1 make test-kubernetes` runs it: JOBS, SEED."""
+"""The soak on a cluster: JOBS (200), SEED. Where not everything is run it is left out: it takes minutes."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ pytestmark = [
     pytest.mark.real,
     pytest.mark.kubernetes,
     pytest.mark.soak,
+    pytest.mark.long,
     pytest.mark.timeout(7200),
 ]
 
 
-def test_every_job_of_a_soak_is_accounted_for_exactly_once(space: Namespace) -> None:
+def test_every_job_of_a_soak_is_accounted_for_exactly_once(
+    space: Namespace, capsys: pytest.CaptureFixture[str]
+) -> None:
     jobs = int(os.environ.get("JOBS") or 200)
     seed = int(os.environ.get("SEED") or time.time() % 100_000)
     accounts = ClusterSoak(space, jobs, seed).run()
-    print("\n".join(f"{name}: {figure}" for name, figure in accounts.figures))
+    with capsys.disabled():
+        print("", *(f"{name}: {figure}" for name, figure in accounts.figures), sep="\n")
     assert accounts.faults == [], accounts.log[-4000:]
