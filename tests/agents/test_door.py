@@ -55,21 +55,22 @@ def test_a_signal_ends_the_waiting_without_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("pools", "found"),
     [
-        ({}, f"unix://{INSIDE}/docker.sock 0 localhost docker_host"),
+        ({}, f"unix://{INSIDE}/docker.sock 0 localhost docker_host true"),
         (
             {"MAYFLY_ENV_DOCKER_HOST": "tcp://10.0.0.1:1"},
-            "tcp://10.0.0.1:1 0 localhost docker_host",
+            "tcp://10.0.0.1:1 0 localhost docker_host true",
         ),
         (
-            {"MAYFLY_ENV_DOCKER_BUILDKIT": "1"},
-            f"unix://{INSIDE}/docker.sock 1 localhost docker_host",
+            {"MAYFLY_ENV_DOCKER_BUILDKIT": "1", "MAYFLY_ENV_TESTCONTAINERS_RYUK_DISABLED": "false"},
+            f"unix://{INSIDE}/docker.sock 1 localhost docker_host false",
         ),
     ],
 )
 def test_what_the_pool_says_goes_before(pools: dict[str, str], found: str) -> None:
     tell = (
         'door_environment; echo "$DOCKER_HOST $DOCKER_BUILDKIT '
-        '$TESTCONTAINERS_HOST_OVERRIDE $TESTCONTAINERS_CONNECTION_MODE"'
+        "$TESTCONTAINERS_HOST_OVERRIDE $TESTCONTAINERS_CONNECTION_MODE "
+        '$TESTCONTAINERS_RYUK_DISABLED"'
     )
     assert _sourced(tell, **pools).stdout == found + "\n"
 

@@ -31,7 +31,15 @@ LIMIT = 32768
 def test_connections_count_where_they_crowd_the_engine_s_table(
     before: Traffic, now: Traffic, crowd: int, expected: int
 ) -> None:
-    assert opened(before, now, crowd) == expected
+    assert opened([(before, now)], crowd) == expected
+
+
+def test_of_all_networks_of_an_agent_together_it_has_many_connections_or_few() -> None:
+    few = Traffic(OF_ONE // 2, 0, 0), Traffic(OF_ONE // 2, 4000, 3000)
+    assert opened([few], CROWDED) == 0
+    assert opened([few, few], CROWDED) == 6000
+    # Of one whose kernel tracks nothing there it is not known how many it has.
+    assert opened([few, (Traffic(0, 0, 0), Traffic(0, 70, 80))], CROWDED) == 70
 
 
 @pytest.mark.parametrize(

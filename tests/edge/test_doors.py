@@ -45,7 +45,9 @@ def test_a_door_is_made_granted_shut_and_removed(doors: Doors) -> None:
 def test_what_was_made_is_known_when_the_door_is_shut(doors: Doors) -> None:
     doors.make(AGENT)
     doors.grant(AGENT, "{}")
+    assert not doors.has_made(AGENT)
     (doors.path(AGENT) / "live" / "made").touch()
+    assert doors.has_made(AGENT)
     assert doors.close(AGENT).made
     assert doors.close(AGENT).made
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mayfly.core.model import Generation
+from mayfly.core.model import ContainerId, Generation
+from mayfly.core.naming import born, generation
 from mayfly.edge.faults import Passing, Refused
-from mayfly.edge.parent_groups import ParentGroups, Together, whose
+from mayfly.edge.parent_groups import OVER, ParentGroups, Together, whose
 
 AGENT = Generation("mywpiww03hg4s")
 LIMITS = Together(memory=512 * 1024**2, cpus=1.5, pids=100)
@@ -191,3 +195,119 @@ def test_who_may_use_little_counts_for_little_and_long_jobs_for_less(
     of.weigh(AGENT, 0.1)
     assert place.read_text() == values[2]
     of.weigh(Generation("mywpiww04hg4s"), 0.1)  # not there
+
+
+def frozen_files(of: ParentGroups, version: str) -> tuple[Path, str, str]:
+    """Where an agent's group is frozen: the file, and what is said there of one that is, and is not."""
+    place = of.mounted / ("freezer/mayfly" if version == "1" else "mayfly") / AGENT
+    place.mkdir(parents=True, exist_ok=True)
+    if version == "1":
+        (place / "freezer.state").write_text("THAWED\n")
+        return place / "freezer.state", "FROZEN", "THAWED"
+    (place / "cgroup.freeze").write_text("0\n")
+    return place / "cgroup.freeze", "1", "0"
+
+
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_a_group_is_frozen_whole_and_goes_on(tmp_path: Path, version: str) -> None:
+    of = groups(tmp_path)
+    assert not of.freeze(AGENT), "there is none"
+    of.thaw(AGENT)
+    file, frozen, thawed = frozen_files(of, version)
+    assert not of.is_frozen(AGENT)
+    assert of.freeze(AGENT)
+    assert file.read_text() == frozen
+    if version == "1":  # the kernel's own word for it
+        (file.parent / "freezer.self_freezing").write_text("1\n")
+    assert of.is_frozen(AGENT)
+    assert not of.is_frozen(Generation("mywpiww04hg4s"))
+    of.thaw(AGENT)
+    assert file.read_text() == thawed
+
+
+def test_a_slice_of_systemd_s_is_frozen_too(tmp_path: Path) -> None:
+    of = groups(tmp_path)
+    place = of.mounted / "mayfly.slice" / f"mayfly-{AGENT}.slice"
+    place.mkdir(parents=True)
+    (place / "cgroup.freeze").write_text("0\n")
+    assert of.freeze(AGENT)
+    assert of.is_frozen(AGENT)
+
+
+@pytest.fixture
+def sleepers() -> Iterator[list[subprocess.Popen[bytes]]]:
+    made = [subprocess.Popen(["sleep", "600"]) for _ in range(3)]
+    yield made
+    for one in made:
+        one.kill()
+        one.wait()
+
+
+def test_what_runs_in_a_group_is_ended_but_for_the_agent_s_own_and_whoever_has_its_number_now(
+    tmp_path: Path, sleepers: list[subprocess.Popen[bytes]]
+) -> None:
+    of = groups(tmp_path)
+    own, inner, strange = sleepers
+    for name, process in (("a" * 64, own), ("b" * 64, inner), ("c" * 64, strange)):
+        place = of.mounted / "memory/mayfly" / AGENT / name / "deeper"
+        place.mkdir(parents=True)
+        (place / "cgroup.procs").write_text(f"{process.pid}\n0\n")
+        at_work(of, f"7:memory:/mayfly/{AGENT}/{name}/deeper\n", process.pid)
+    at_work(of, "7:memory:/docker/somebody\n", strange.pid)
+    of.kill(AGENT, but=ContainerId("a" * 64))
+    assert inner.wait(30) == -signal.SIGKILL
+    assert (own.poll(), strange.poll()) == (None, None)
+    of.kill(AGENT)
+    assert own.wait(30) == -signal.SIGKILL
+    assert strange.poll() is None
+    of.kill(Generation("mywpiww04hg4s"))  # not there
+
+
+def test_the_kernel_ends_a_group_of_version_2_by_one_word(tmp_path: Path) -> None:
+    of = groups(tmp_path)
+    files = [of.mounted / "mayfly" / AGENT / name / "cgroup.kill" for name in ("a" * 64, "b" * 64)]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    of.kill(AGENT, but=ContainerId("a" * 64))
+    assert [file.read_text() for file in files] == ["", "1"]
+
+
+def test_empty_groups_of_agents_that_are_long_over_go_and_nothing_else(tmp_path: Path) -> None:
+    of = groups(tmp_path)
+    now = born(AGENT) + OVER + 1
+    young, used = generation(now - OVER + 60, 5), generation(born(AGENT), 7)
+    of.units.mkdir()
+    for root in ("memory", "freezer", ""):
+        for name in (AGENT, young, used, "somebody", "MYWPIWW03HG4S"):
+            (of.mounted / root / "mayfly" / name / "c0ffee").mkdir(parents=True)
+        # In one that is long at work the engine may be making a group.
+        (of.mounted / root / "mayfly" / used / "f00d").mkdir()
+        (of.mounted / root / "mayfly" / used / "c0ffee/cgroup.procs").write_text("7\n")
+    for name in (AGENT, young):
+        (of.units / f"mayfly-{name}.slice").touch()
+    (of.units / "mayfly-refresh.slice").touch()
+    of.sweep(now)
+    of.sweep(now)
+    for root in ("memory", "freezer", ""):
+        left = {one.name for one in (of.mounted / root / "mayfly").iterdir()}
+        assert left == {young, used, "somebody", "MYWPIWW03HG4S"}
+        assert (of.mounted / root / "mayfly" / used / "f00d").is_dir()
+    assert {one.name for one in of.units.iterdir()} == {
+        f"mayfly-{young}.slice",
+        "mayfly-refresh.slice",
+    }
+
+
+def test_a_slice_s_file_stays_while_its_group_is_there(tmp_path: Path) -> None:
+    of = groups(tmp_path)
+    of.units.mkdir()
+    unit = of.units / f"mayfly-{AGENT}.slice"
+    unit.touch()
+    place = of.mounted / "mayfly.slice" / unit.name
+    place.mkdir(parents=True)
+    of.sweep(born(AGENT) + OVER + 1)
+    assert unit.exists()
+    place.rmdir()
+    of.sweep(born(AGENT) + OVER + 1)
+    assert not unit.exists()

@@ -8,11 +8,14 @@ import pytest
 
 from mayfly.core.activity import BUSY, CROWDED
 from mayfly.core.model import ContainerId, Generation
-from mayfly.core.stimuli import ActivitySeen, Begun
+from mayfly.core.stimuli import ActivitySeen, Begun, Printed
+from mayfly.core.throttle import MIB
 from mayfly.edge.faults import Passing
 from mayfly.service.activity_watch import ENGINE_KEPT, LASTING, ActivityWatch
 
 BOX, G = ContainerId("b" * 64), Generation("g1")
+DB, WEB = ContainerId("d" * 64), ContainerId("e" * 64)
+AGENT = Generation("mywpiww03hg4s")
 ENGINE, FIRST = 5, 7
 QUIET = {"last": 100, "crowd": 9, "tracked": 9, "sent": 9, "opened": 9, "inner": 1}
 
@@ -25,11 +28,13 @@ class World:
         self.agents = {G: (BOX, FIRST)}
         self.waiting: dict[Generation, tuple[ContainerId, int]] = {}
         self.sent: list[ActivitySeen] = []
+        self.printed: list[Printed] = []
+        self.prints: dict[ContainerId, tuple[int, int]] = {}
         self._tasks = home / f"sys/pids/docker/{BOX}/tasks"
         self._state = dict(QUIET)
         self.turns()
         self.watch = ActivityWatch(
-            *(self, lambda: (self.agents, self.waiting), self.sent.append),
+            *(self, lambda: (self.agents, self.waiting), self._take),
             processors=2, proc=home / "proc", mounted=home / "sys", steady=lambda: self.now,
         )  # fmt: skip
 
@@ -38,6 +43,40 @@ class World:
         if not self.engine:
             raise Passing("it hangs")
         return self.engine
+
+    def printed_inside(self, container: ContainerId) -> tuple[int, int]:
+        """As an engine counts what an agent's containers have printed."""
+        if not self.engine:
+            raise Passing("it hangs")
+        return self.prints.pop(container, (0, 0))
+
+    def _take(self, told: ActivitySeen | Printed) -> None:
+        if isinstance(told, Printed):
+            self.printed.append(told)
+        else:
+            self.sent.append(told)
+
+    def has_made(self, container: ContainerId, process: int, begun: int, opened: int) -> None:
+        """The agent has a container, in a group with its own; or that one has begun and opened more."""
+        proc, place = self.home / "proc", self.home / f"sys/pids/mayfly/{AGENT}"
+        newest = 5000 + process + begun
+        columns = "0 " * 8 + str(opened) + " 0 0 0 0 0 0 0"
+        files = {
+            proc / f"{FIRST}/cgroup": f"3:pids:/mayfly/{AGENT}/{BOX}",
+            proc / f"{process}/cgroup": f"3:pids:/mayfly/{AGENT}/{container}",
+            proc / f"{process}/status": f"NSpid: {process} 1",
+            proc / f"{newest}/status": f"NSpid: {newest} {1 + begun}",
+            proc / f"{process}/net/stat/nf_conntrack": f"entries\n{opened:x}",
+            proc / f"{process}/net/dev": f"Inter-|\n face |\n eth0: 0 {columns}",
+            proc / f"{process}/net/snmp": f"Tcp: ActiveOpens\nTcp: {opened}",
+            place / BOX / "cgroup.procs": f"{FIRST}",
+            place / BOX / "tasks": f"{FIRST}",
+            place / container / "cgroup.procs": f"{process}\n{newest}",
+            place / container / "tasks": f"{process}\n{newest}",
+        }
+        for file, text in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n")
 
     def turns(self, seconds: float = 0.5, **more: int) -> None:
         """So much later there is so much more of these."""
@@ -155,5 +194,44 @@ def test_what_a_host_begins_while_no_agent_has_a_job_is_nobodys(world: World) ->
     world.turns(last=int(1000 * BUSY))
     assert not world.watch.look()
     world.agents = agents
+    world.turns()
+    assert not world.watch.look()
+
+
+def test_what_an_agent_s_containers_begin_and_open_it_does(world: World) -> None:
+    """Also where each has little: two that sit in the same network, and one by itself."""
+    world.turns(last=900, crowd=2 * CROWDED)
+    world.has_made(DB, 21, 0, 600)
+    world.has_made(WEB, 31, 0, 600)
+    assert world.watch.look()
+    assert world.begun() is None
+    world.turns(last=900)
+    world.has_made(DB, 21, 300, 2600)
+    world.has_made(WEB, 31, 400, 3600)
+    assert world.watch.look()
+    assert world.begun() == Begun(processes=700, connections=5000)
+    for process in (21, 31):
+        namespace = world.home / f"proc/{process}/ns/net"
+        namespace.parent.mkdir()
+        namespace.symlink_to("net:[4026532]")
+    world.turns(last=900)
+    world.has_made(DB, 21, 300, 3600)
+    world.has_made(WEB, 31, 400, 4600)
+    assert world.watch.look()
+    assert world.begun() == Begun(connections=1000), "one network counts once"
+
+
+def test_what_an_agent_s_containers_print_is_its_output_however_calm_the_host_is(
+    world: World,
+) -> None:
+    world.prints[BOX] = (10, MIB // 2)
+    world.turns()
+    assert not world.watch.look()
+    assert world.printed == [], "it is little"
+    world.prints[BOX] = (5, MIB)
+    world.turns()
+    assert not world.watch.look()
+    assert world.printed == [Printed(G, 15, MIB + MIB // 2)]
+    world.engine = 0
     world.turns()
     assert not world.watch.look()

@@ -27,19 +27,24 @@ class Stage:
         self.now = 0.0
         self.answers: dict[ContainerId, int | Exception | None] = {}
         self.asked: list[ContainerId] = []
+        self.made: list[ContainerId] = []  # asked for with what they have made
         self.sent: SimpleQueue[LayersMeasured | Bug] = SimpleQueue()
         self.sizes = LayerSizes(cast(Engine, self), self.sent.put, lambda: self.now)
 
-    def size(self, container: ContainerId) -> int | None:
+    def size(self, container: ContainerId, *, made: bool = False) -> int | None:
         self.asked.append(container)
+        if made:
+            self.made.append(container)
         answer = self.answers[container]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    def measured(self, *containers: ContainerId) -> LayersMeasured | Bug:
+    def measured(
+        self, *containers: ContainerId, made: frozenset[ContainerId] = frozenset()
+    ) -> LayersMeasured | Bug:
         self.asked.clear()
-        self.sizes.measure(containers)
+        self.sizes.measure({one: one in made for one in containers})
         return self.sent.get(timeout=PATIENCE)
 
     def is_quiet(self) -> bool:
@@ -92,7 +97,7 @@ def test_where_the_engine_is_away_nothing_new_is_told(stage: Stage, fault: Fault
     stage.answers = {A: 3}
     assert stage.measured(A) == LayersMeasured({A: 3}, frozenset())
     stage.answers = {A: fault}
-    stage.sizes.measure([A])
+    stage.sizes.measure({A: False})
     assert stage.is_quiet()
     stage.answers = {A: 4}
     assert stage.measured(A) == LayersMeasured({A: 4}, frozenset())
@@ -106,8 +111,14 @@ def test_a_bug_ends_one_round_alone(stage: Stage) -> None:
 
 
 def test_of_a_host_without_limits_nothing_is_told(stage: Stage) -> None:
-    stage.sizes.measure([])
+    stage.sizes.measure({})
     assert stage.is_quiet()
     stage.answers = {A: 4}
     assert stage.measured(A) == LayersMeasured({A: 4}, frozenset())
     assert stage.measured() == LayersMeasured({}, frozenset())
+
+
+def test_who_has_made_something_is_measured_with_it(stage: Stage) -> None:
+    stage.answers = {A: 1, B: 2}
+    assert stage.measured(A, B, made=frozenset({B})) == LayersMeasured({A: 1, B: 2}, frozenset())
+    assert stage.made == [B]

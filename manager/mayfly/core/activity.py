@@ -6,7 +6,7 @@ throttled for what somebody else may have done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 CROWDED = (
@@ -25,13 +25,20 @@ class Traffic:
     opened: int  # connections, datagrams and echoes begun in it, to itself as well
 
 
-def opened(before: Traffic, now: Traffic, crowd: int) -> int:
+def opened(looks: Iterable[tuple[Traffic, Traffic]], crowd: int) -> int:
     """How many connections to the outside were opened at most, where that adds to a ``crowd`` in the engine's
-    table. Datagrams of one connection count by themselves: so nobody is asked who has few connections.
+    table; ``looks``: before and now, at each network namespace of one agent. Datagrams of one connection
+    count by themselves: so nobody is asked who has few connections.
     """
-    if crowd < CROWDED or 0 < now.tracked < OF_ONE:
+    if crowd < CROWDED:
         return 0
-    return max(0, min(now.sent - before.sent, now.opened - before.opened))
+    looks = [*looks]
+    few = sum(now.tracked for _, now in looks) < OF_ONE
+    return sum(
+        max(0, min(now.sent - before.sent, now.opened - before.opened))
+        for before, now in looks
+        if not (few and now.tracked)
+    )
 
 
 def is_busy(begun: int, seconds: float, processors: int) -> bool:

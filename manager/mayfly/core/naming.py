@@ -42,6 +42,11 @@ def is_generation(name: str) -> bool:
     return len(name) == GENERATION_LENGTH and all(character in ALPHABET for character in name)
 
 
+def born(generation: str) -> float:
+    """When an agent of that generation was made, in seconds since the epoch, as its maker's clock had it."""
+    return int(generation[:TIME_LENGTH], 36) / 1000
+
+
 def witness_path(state_dir: str, generation: Generation) -> str:
     """The directory of an agent's witness."""
     return f"{state_dir}/{WITNESSES}/{generation}"

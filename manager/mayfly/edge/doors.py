@@ -94,6 +94,10 @@ class Doors:
             made = (over / door_places.MADE).exists()
         return Closing(made, *_refusals(over / door_places.REFUSALS))
 
+    def has_made(self, generation: Generation) -> bool:
+        """Whether an agent whose door is open has made something, or was about to."""
+        return (self.path(generation) / door_places.LIVE / door_places.MADE).exists()
+
     def remove(self, generation: Generation) -> None:
         """Remove the directory; gone already is success."""
         remove_tree(self.path(generation))

@@ -130,6 +130,14 @@ def tracked_by(process: int, proc: Path = PROC) -> int:
         return 0
 
 
+def namespace(process: int, proc: Path = PROC) -> str:
+    """What is the same for all processes of one namespace; of one that may not be asked its own number."""
+    try:
+        return str((proc / str(process) / "ns" / "net").readlink())
+    except OSError:
+        return str(process)
+
+
 def traffic(process: int, container: ContainerId, proc: Path = PROC) -> Traffic | None:
     """That of the process's namespace; ``None`` where it is not that container's, or is not shown."""
     place = proc / str(process)

@@ -5,19 +5,23 @@ the lower one and of the upper one. Three ways: the files of version 1, those of
 engine has systemd make its groups, a slice, which is a unit file that systemd reads when the first container
 comes. Whether the limits are in force is looked at where a container runs, whichever way it was.
 
-It must never touch a group that is not named for an agent of Mayfly's.
+A group is frozen whole: whatever comes into it stands still, too.
+
+It must never touch a group that is not named for an agent of Mayfly's, nor remove one in which anybody runs.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mayfly.core.model import Generation
+from mayfly.core.model import ContainerId, Generation
+from mayfly.core.naming import born, is_generation
 from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Passing, Refused
 
@@ -30,6 +34,8 @@ SHARES, LEAST_SHARES = (
 )  # of a group of version 1 of which nothing is said, and the kernel's least
 WEIGHT = 100  # of one of version 2
 CONTROLLERS = ("memory", "cpu", "pids")  # those whose limits are said
+FREEZERS = ("", "freezer")  # hierarchies whose groups can be frozen
+OVER = 24 * 3600.0  # seconds after which an agent whose group is empty is over, whoever made it
 _OF_AN_AGENT = re.compile(
     rf"^(?P<group>(?:/.*)?/{FOLDER}(?:-(?P<unit>[0-9a-z]{{13}})\.slice|/(?P<folder>[0-9a-z]{{13}})))/",
     re.MULTILINE,
@@ -112,6 +118,54 @@ class ParentGroups:
                 if place.parent.is_dir():
                     place.write_text(str(value), encoding="ascii")
 
+    def freeze(self, generation: Generation) -> bool:
+        """Stop all that runs in an agent's group where it is, and all that comes there; whether that can be
+        done here.
+        """
+        return self._set_frozen(generation, frozen=True)
+
+    def thaw(self, generation: Generation) -> None:
+        """Let it go on; not frozen, or not there, is a success."""
+        self._set_frozen(generation, frozen=False)
+
+    def is_frozen(self, generation: Generation) -> bool:
+        """Whether an agent's group is, as it was said of itself."""
+        said = ("cgroup.freeze", "freezer.self_freezing")
+        return any(
+            text_of(place / name).strip() == "1"
+            for place in group_places(self.mounted, generation, FREEZERS)
+            for name in said
+        )
+
+    def kill(self, generation: Generation, but: ContainerId | None = None) -> None:
+        """End all that runs in an agent's group at once, but for the container that is its own, as far as the
+        kernel lets us; whoever is left the engine ends.
+        """
+        for place in group_places(self.mounted, generation):
+            with suppress(OSError):
+                for group in [one for one in place.iterdir() if one.is_dir()]:
+                    if but is None or but not in group.name:
+                        _killed(group, generation, self.proc)
+            return  # the others have the same in them
+
+    def sweep(self, now: float) -> None:
+        """Remove the groups of agents that are long over, in which nobody runs: whoever should have may be
+        gone for good. In one that is empty and as old nobody will ever run.
+        """
+        last = now - OVER
+        for root in _roots(self.mounted):
+            for place in _named(root / FOLDER, "*"):
+                if _was_made_before(last, place.name) and not _is_used(place):
+                    _empty_groups_removed(place)
+                    with suppress(OSError):  # it is not ours to remove
+                        place.rmdir()
+        for unit in _named(self.units, f"{FOLDER}-*.slice"):
+            name = unit.name.removeprefix(f"{FOLDER}-").removesuffix(".slice")
+            there = group_places(self.mounted, Generation(name))
+            if _was_made_before(last, name) and next(there, None) is None:
+                with suppress(OSError):
+                    unit.unlink()
+
     def remove(self, generation: Generation) -> None:
         """Remove an agent's; gone already is a success, ``Passing`` where something runs in it yet."""
         with suppress(FileNotFoundError):
@@ -193,6 +247,20 @@ class ParentGroups:
         (self.units / name).write_text(text, encoding="utf-8")
         return name
 
+    def _set_frozen(self, generation: Generation, *, frozen: bool) -> bool:
+        said = {
+            "cgroup.freeze": "1" if frozen else "0",
+            "freezer.state": "FROZEN" if frozen else "THAWED",
+        }
+        done = False
+        for place in group_places(self.mounted, generation, FREEZERS):
+            for name, text in said.items():
+                with suppress(OSError):  # no such file: not of that version; or it went meanwhile
+                    if (place / name).exists():
+                        (place / name).write_text(text, encoding="ascii")
+                        done = True
+        return done
+
     def _groups_of(self, process: int) -> Iterator[Path]:
         """The directories of the groups that a process is in."""
         for line in text_of(self.proc / str(process) / "cgroup").splitlines():
@@ -215,6 +283,71 @@ def whose(path: str) -> Whose | None:
     if found is None:
         return None
     return Whose(Generation(found["unit"] or found["folder"]), found["group"])
+
+
+def group_places(
+    mounted: Path, generation: Generation, controllers: Iterable[str] = ("", *CONTROLLERS)
+) -> Iterator[Path]:
+    """The directories of an agent's group that are there, of these hierarchies; ``""`` is version 2's."""
+    if not is_generation(generation):  # as a label may have it
+        return
+    unit = _slice_name(generation)
+    for controller in controllers:
+        for path in (f"{FOLDER}/{generation}", f"{FOLDER}.slice/{unit}"):
+            place = mounted / controller / path
+            if place.is_dir():
+                yield place
+
+
+def _roots(mounted: Path) -> list[Path]:
+    """The hierarchies: that of version 2, and each of the first."""
+    with suppress(OSError):
+        return [mounted, *(one for one in mounted.iterdir() if one.is_dir())]
+    return [mounted]
+
+
+def _named(folder: Path, pattern: str) -> list[Path]:
+    with suppress(OSError):
+        return [*folder.glob(pattern)]
+    return []
+
+
+def _was_made_before(time: float, name: str) -> bool:
+    """Whether an agent is called so, and was made before."""
+    return is_generation(name) and born(name) < time
+
+
+def _is_used(place: Path) -> bool:
+    """Whether anybody runs in that group or below."""
+    files = (Path(folder, "cgroup.procs") for folder, _, _ in os.walk(place))
+    return any(text_of(file).strip() for file in files)
+
+
+def _killed(group: Path, generation: Generation, proc: Path) -> None:
+    """End all in one container's group: by one word to the kernel, or, of version 1, one by one."""
+    if (group / "cgroup.kill").exists():
+        (group / "cgroup.kill").write_text("1", encoding="ascii")
+        return
+    for file in [group / "cgroup.procs", *group.glob("**/cgroup.procs")]:
+        for line in text_of(file).splitlines():
+            number = whole_number(line.strip())
+            if number:
+                _kill(number, generation, proc)
+
+
+def _kill(process: int, generation: Generation, proc: Path) -> None:
+    """End a process of the agent's. Its number may be another's by now: who has it is looked at once it is
+    held.
+    """
+    with suppress(OSError, AttributeError):
+        held = os.pidfd_open(process)
+        try:
+            lines = text_of(proc / str(process) / "cgroup").splitlines()
+            found = map(whose, (line.split(":", 2)[-1] for line in lines))
+            if any(one is not None and one.agent == generation for one in found):
+                signal.pidfd_send_signal(held, signal.SIGKILL)
+        finally:
+            os.close(held)
 
 
 def _empty_groups_removed(place: Path) -> None:

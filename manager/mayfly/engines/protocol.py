@@ -295,10 +295,14 @@ class Engine(Protocol):
     def list(self) -> tuple[Container, ...]:
         """Every agent's container and every holder of any Mayfly, running or not, in one call."""
 
-    def size(self, container: ContainerId) -> int | None:
-        """Bytes in its writable layer; ``None`` where it does not run, ``Unmeasured`` where it has more files
-        than are counted in ten seconds or so.
+    def size(self, container: ContainerId, *, made: bool = False) -> int | None:
+        """Bytes in its writable layer and where it works; and, where it has ``made`` something by its door,
+        in the layers and logs of its containers and in its volumes. ``None`` where it does not run,
+        ``Unmeasured`` where that is more files than are counted in twenty seconds or so.
         """
+
+    def printed_inside(self, container: ContainerId) -> tuple[int, int]:
+        """Lines and bytes, at least, that containers which it has made have printed since the last time."""
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs."""
@@ -370,16 +374,18 @@ class Engine(Protocol):
         """Send a signal such as ``TERM`` to its first process; one that does not run is a success."""
 
     def freeze(self, container: ContainerId) -> None:
-        """Stop all that runs in it where it is; frozen already, or not running, is a success."""
+        """Stop all that runs in it, and in what it has made, where it is; frozen already, or not running,
+        is a success.
+        """
 
     def thaw(self, container: ContainerId) -> None:
-        """Let what runs in it go on; not frozen, or not running, is a success."""
+        """Let what runs there go on; not frozen, or not running, is a success."""
 
     def weigh(self, container: ContainerId, weight: float) -> None:
         """Say what it counts for where processors are short, 1 being any one's; not there is a success."""
 
     def remove(self, container: ContainerId) -> None:
-        """Remove it, killing what runs in it; gone or going is a success."""
+        """Remove it, killing what runs in it and in what it has made; gone or going is a success."""
 
     def exec_probe(
         self, container: ContainerId, argv: tuple[str, ...], timeout: float, *, user: str = "0:0"

@@ -1,4 +1,5 @@
-"""Looks how much agents begin of what no limit of theirs counts: processes, and connections to the outside.
+"""Looks how much agents begin of what no limit of theirs counts: processes, and connections to the outside;
+and how much their own containers print. Whatever a container of an agent's does the agent does.
 
 Two numbers of the whole host are read once a second; only where one of them is high, or was a moment ago,
 somebody is looked at. What it means is decided in the core. Where the kernel cannot be asked (an engine on
@@ -10,16 +11,18 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from mayfly.core.activity import CROWDED, Traffic, is_busy, opened
 from mayfly.core.model import ContainerId, Generation
-from mayfly.core.stimuli import ActivitySeen, Begun
+from mayfly.core.stimuli import ActivitySeen, Begun, Printed
 from mayfly.edge.faults import Fault
+from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.edge.network_namespace import tracked_by, traffic
+from mayfly.edge.network_namespace import namespace, tracked_by, traffic
+from mayfly.edge.output_meter import OutputMeter
 from mayfly.edge.process_numbers import MOUNTED, PROC, ProcessNumbers, last_number, number_limit
 
 QUIET = 1.0  # seconds between two looks
@@ -38,6 +41,9 @@ class Served(Protocol):
     def own_process(self) -> int | None:
         """This host's number of it; ``None`` where it is none of this host."""
 
+    def printed_inside(self, container: ContainerId) -> tuple[int, int]:
+        """Lines and bytes that containers which it has made have printed since the last time."""
+
 
 Watched = Mapping[Generation, tuple[ContainerId, int]]
 
@@ -51,7 +57,7 @@ class ActivityWatch:
         self,
         engine: Served,
         agents: Callable[[], tuple[Watched, Watched]],
-        send: Callable[[ActivitySeen], None],
+        send: Callable[[ActivitySeen | Printed], None],
         *,
         processors: int | None = None,
         proc: Path = PROC,
@@ -66,6 +72,8 @@ class ActivityWatch:
         self._thread = LastingThread(self._run, "activity-watch")
         self._processors = processors or os.cpu_count() or 1
         self._proc, self._mounted, self._steady = proc, mounted, steady
+        self._inner = InnerContainers(proc, mounted)
+        self._meters: dict[Generation, OutputMeter] = {}
         self._numbers: dict[ContainerId, ProcessNumbers] = {}
         self._traffic: dict[ContainerId, Traffic] = {}
         self._until = 0.0
@@ -90,8 +98,9 @@ class ActivityWatch:
         """Look once; whether there is something to see."""
         agents, waiting = self._agents()
         if not agents and not waiting:
-            self._numbers, self._traffic, self._last = {}, {}, None
+            self._numbers, self._traffic, self._last, self._meters = {}, {}, None, {}
             return False
+        self._look_at_prints(agents)
         busy, crowd = self._is_busy(), self._crowd()
         if busy or crowd >= CROWDED:
             self._until = self._steady() + LASTING
@@ -99,14 +108,17 @@ class ActivityWatch:
             self._numbers, self._traffic = {}, {}
             return False
         begun = {}
+        there = {container for container, _ in (*agents.values(), *waiting.values())}
         for generation, (container, process) in (*agents.items(), *self._next(waiting)):
-            processes = self._processes(container, process)
-            connections = self._opened(container, process, crowd)
+            inner = self._inner.beside(process, container)
+            there |= {one for one, _ in inner}
+            all_of_it = [(container, process), *inner]
+            processes = sum(self._processes(*one) for one in all_of_it)
+            connections = opened(self._looks(all_of_it), crowd)
             if processes >= FEW or connections:
                 begun[generation] = Begun(processes, connections)
         if begun:
             self._send(ActivitySeen(self._processors, begun))
-        there = {container for container, _ in (*agents.values(), *waiting.values())}
         for gone in self._numbers.keys() - there:
             del self._numbers[gone]
         for gone in self._traffic.keys() - there:
@@ -151,9 +163,35 @@ class ActivityWatch:
             )
         return known.begun()
 
-    def _opened(self, container: ContainerId, process: int, crowd: int) -> int:
-        seen = traffic(process, container, self._proc)
-        if seen is None:
-            return 0
-        before, self._traffic[container] = self._traffic.get(container), seen
-        return opened(before, seen, crowd) if before is not None else 0
+    def _looks(
+        self, containers: list[tuple[ContainerId, int]]
+    ) -> Iterator[tuple[Traffic, Traffic]]:
+        """Before and now, at each network namespace once: containers may share one."""
+        known: set[str] = set()
+        for container, process in containers:
+            shared = namespace(process, self._proc)
+            seen = traffic(process, container, self._proc) if shared not in known else None
+            if seen is None:
+                continue
+            known.add(shared)
+            before, self._traffic[container] = self._traffic.get(container), seen
+            if before is not None:
+                yield before, seen
+
+    def _look_at_prints(self, agents: Watched) -> None:
+        """What their own containers have printed counts as what they print."""
+        for generation, (container, _) in agents.items():
+            try:
+                lines, size = self._engine.printed_inside(container)
+            except Fault:
+                continue  # it has no time for this now
+            if lines or size:
+                meter = self._meters.get(generation)
+                if meter is None:
+                    meter = self._meters[generation] = OutputMeter(generation, self._tell_printed)
+                meter.add(lines, size)
+        for gone in self._meters.keys() - agents.keys():
+            del self._meters[gone]
+
+    def _tell_printed(self, generation: Generation, lines: int, size: int) -> None:
+        self._send(Printed(generation, lines, size))

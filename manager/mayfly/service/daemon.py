@@ -374,6 +374,7 @@ def _observers(
         overfull,
         key,
         doors.missing,
+        doors.has_made,
     )
     mounts = MountObserver(
         lambda: state().config, lambda: state().survey.engine, mounted, inbox.put

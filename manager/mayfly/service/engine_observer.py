@@ -96,11 +96,12 @@ class EngineObserver:
         overfull: Callable[[Generation], bool],
         key: str,
         gateway: Callable[[], str] = lambda: "",
+        made: Callable[[Generation], bool] = lambda _: False,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use; ``running`` is told whose containers of ours run, ``overfull`` says whose
         witness holds too much; ``key`` is the installation's, for the seals; ``gateway`` says why no agent
-        can have containers of its own now, or ``""``.
+        can have containers of its own now, or ``""``; ``made`` whether one has made something.
         """
         self._engine = engine
         self._key = key
@@ -115,6 +116,7 @@ class EngineObserver:
         self._running = running
         self._overfull = overfull
         self._gateway = gateway
+        self._made = made
         self._gateway_missing = ""  # as it was last told
         self._asked = Asked("engine-observer", self._once)
         self._layers = LayerSizes(engine, send)
@@ -194,7 +196,13 @@ class EngineObserver:
                 belongings=self._belongings(config, info),
             )
             watched = {pool.name for pool in config.pools if pool.limits.disk is not None}
-            self._layers.measure(one.id for one in self._seen if one.pool in watched)
+            self._layers.measure(
+                {
+                    one.id: one.door and self._made(one.generation)
+                    for one in self._seen
+                    if one.pool in watched
+                }
+            )
             places = (room(Path(place)) for place in (config.host.state_dir, *info.places))
             left = tuple(place for place in places if place is not None)
             self._send(HostSurvey(began, survey, info, left))

@@ -9,7 +9,7 @@ measured is never taken for an empty one: which they are is told.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mayfly.core.doubling import doubling
@@ -41,15 +41,15 @@ class LayerSizes:
         self._engine = engine
         self._send = send
         self._clock = clock
-        self._wanted: tuple[ContainerId, ...] = ()
+        self._wanted: Mapping[ContainerId, bool] = {}
         self._slow: dict[ContainerId, _Slow] = {}
         self._told = LayersMeasured({}, frozenset())
         self._asked = Asked("layer-sizes", self._once)
         self.start, self.stop = self._asked.start, self._asked.stop
 
-    def measure(self, containers: Iterable[ContainerId]) -> None:
-        """Measure these soon, and no others."""
-        self._wanted = tuple(containers)
+    def measure(self, containers: Mapping[ContainerId, bool]) -> None:
+        """Measure these soon, and no others; with each whether its agent has made containers or volumes."""
+        self._wanted = dict(containers)
         self._asked.ask()
 
     def _once(self) -> None:
@@ -68,7 +68,7 @@ class LayerSizes:
             if slow is not None and self._clock() < slow.rests_until:
                 continue
             try:
-                size = self._engine.size(one)
+                size = self._engine.size(one, made=wanted[one])
             except Unmeasured:
                 tries = slow.tries + 1 if slow is not None else 1
                 rest = doubling(SOON, SELDOM, tries)

@@ -47,9 +47,12 @@ class Things(FakeEngine):
     def _listing(self, kind: str) -> Any:
         def serve(ask: Ask) -> None:
             query = parse_qs(urlsplit(ask.target).query)
-            [label] = json.loads(query["filters"][0])["label"]
-            name, _, value = label.partition("=")
-            found = [one for one in self.there[kind] if one["Labels"].get(name) == value]
+            labels = [one.split("=") for one in json.loads(query["filters"][0])["label"]]
+            found = [
+                one
+                for one in self.there[kind]
+                if all(one["Labels"].get(name) == value for name, value in labels)
+            ]
             reply(200, {"Volumes": found} if kind == "volumes" else found)(ask)
 
         return serve
@@ -206,20 +209,57 @@ def test_a_gateway_that_runs_and_does_not_answer_is_waited_for(engine: Things, p
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Passing, match="mayfly-gateway"):
             cleared(engine, place)
-    assert engine.removed == []
+    assert place.exists()
+    assert len(engine.there["volumes"]) == 3
     cleared(engine, place)
     assert not place.exists()
+
+
+AGENTS = {"io.mayfly.generation": GENERATION, "io.mayfly.host": HOST}
 
 
 def test_the_work_volume_goes_with_the_agent_s_container_while_that_is_there(
     engine: Things, place: Path
 ) -> None:
     """What its job is to bring back is taken from there, and may be after all else is cleared."""
-    container = granted(work=VolumePlace("/job", "work")).container
-    engine.on("GET", f"/containers/{container}/json", reply(200, {"Id": container}))
+    engine.there["containers"] += [
+        {"Id": "a1", "Names": ["/p-0"], "Labels": AGENTS},
+        {"Id": "a2", "Names": ["/p-1"], "Labels": {**AGENTS, "io.mayfly.generation": "x"}},
+    ]
     for _ in range(2):  # whoever was killed before it was on record clears once more
         cleared(engine, place)
         assert "volumes work" not in engine.removed
         assert f"volumes mf-{GENERATION}-data" in engine.removed
         # Without its door the Engine would show no file of that container.
         assert {"door", "over"} <= {one.name for one in place.iterdir()}
+
+
+@pytest.mark.parametrize("grant", [None, '{"of": "another version"}'], ids=["none", "unreadable"])
+def test_the_door_stays_with_the_container_also_where_no_grant_tells_which_that_is(
+    engine: Things, place: Path, grant: str | None
+) -> None:
+    """As of an agent whose manager was killed before it had let it in, or is of another version now."""
+    told = place / "over/grant.json"
+    told.unlink() if grant is None else told.write_text(grant)
+    work = {"Name": f"mf-{GENERATION}-work", "Labels": LABELS}
+    engine.there["volumes"].append(work)
+    engine.there["containers"].append({"Id": "a1", "Names": ["/p-0"], "Labels": AGENTS})
+    for _ in range(2):
+        cleared(engine, place)
+        assert (place / "door").is_dir()
+        assert work in engine.there["volumes"]
+    engine.there["containers"].clear()
+    cleared(engine, place)
+    assert not place.exists()
+    assert work not in engine.there["volumes"]
+
+
+def test_containers_are_ended_whatever_keeps_the_gateway(engine: Things, place: Path) -> None:
+    """Nothing of a job that is over goes on; what else it made stays until nothing more can come."""
+    home = place.parents[1]
+    (home / "control.sock").touch()
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Passing, match="mayfly-gateway"):
+            cleared(engine, place)
+    assert engine.removed == ["containers c1"]

@@ -287,7 +287,7 @@ OTHERS = {
     *("sandbox_was_used", "size", "sweep", "take_tree", "thaw", "watch", "watch_sandbox"),
     *("weigh", "witnesses"),
     # Of a job's own containers, which there are none of on a cluster.
-    *("belongings", "clear", "give_up", "grant", "remove_image"),
+    *("belongings", "clear", "give_up", "grant", "printed_inside", "remove_image"),
 }
 
 

@@ -152,7 +152,6 @@ END
 
 def test_the_example_of_testcontainers_own_documentation(lab: Lab) -> None:
     done = lab.well(
-        "export TESTCONTAINERS_RYUK_DISABLED=true\n"  # its image is in no registry here
         f"python3 -m tests.real.containers.jobs.database {lab.postgres}; docker ps -aq",
         timeout=400,
     )

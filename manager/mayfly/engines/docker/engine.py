@@ -26,18 +26,21 @@ from mayfly.core.model import (
     Breach,
     Container,
     ContainerId,
+    ContainerState,
     Generation,
     HostId,
     PoolName,
 )
 from mayfly.core.sandbox import SandboxPlan
 from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.network_namespace import Counts, counted, sockets, traces
 from mayfly.edge.parent_groups import ParentGroups, Together
 from mayfly.edge.patience import comes_true
 from mayfly.engines.docker import builder, isolation
 from mayfly.engines.docker.about import LINES
-from mayfly.engines.docker.client import DockerClient
+from mayfly.engines.docker.agents_containers import AgentsContainers
+from mayfly.engines.docker.client import MEASURED, DockerClient
 from mayfly.engines.docker.container import container_plan, joining
 from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.faults import NoImage, no_such_network
@@ -92,7 +95,9 @@ class DockerEngine(DockerClient):
         *,
         timeout: float = 30,
         clock: Callable[[], float] = time.monotonic,
+        parents: ParentGroups | None = None,
     ) -> None:
+        """``parents``: the control groups of its agents; ``None``: this host's."""
         super().__init__(base_url, timeout=timeout)
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
@@ -104,9 +109,12 @@ class DockerEngine(DockerClient):
         # Of agents that may have containers: the volumes and the limits beside them, and as what those were
         # made whose grant is to be written yet.
         self._volumes = Volumes(base_url, timeout)
-        self._parents = ParentGroups()
+        self._parents = parents or ParentGroups()
+        inner = InnerContainers(self._parents.proc, self._parents.mounted)
+        self._inner = AgentsContainers(base_url, timeout, self._parents, inner)
         self._granted: dict[Generation, ContainerPlan] = {}
         self._together: dict[ContainerId, Generation] = {}  # replaced whole
+        self._swept = False  # control groups that nobody will need again were looked for
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
@@ -154,12 +162,14 @@ class DockerEngine(DockerClient):
 
     def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
         """Remove all that an ended agent has made; see ``engines.protocol``."""
+        self._inner.kill(generation)
         clearing.clear(self.base_url, str(state_dir), host, generation, seal)
 
     def give_up(self, generation: Generation) -> None:
         """Remove what an agent that is gone had beside its container."""
         self._granted.pop(generation, None)
         self._volumes.remove_work(generation)
+        self._inner.forget(generation)
         self._parents.remove(generation)
 
     def remove_image(self, name: str) -> None:
@@ -233,7 +243,7 @@ class DockerEngine(DockerClient):
 
     def list(self) -> tuple[Container, ...]:
         """Every agent's container and every holder of any Mayfly; one that is gone is forgotten."""
-        found = super().list()
+        found = tuple(map(self._as_it_stands, super().list()))
         there = {one.id for one in found}
         for holder in tuple(self._holders):
             if holder not in there:
@@ -242,6 +252,27 @@ class DockerEngine(DockerClient):
         for container in self._frozen.keys() - there:
             self._frozen.pop(container, None)
         return found
+
+    def _as_it_stands(self, found: Container) -> Container:
+        """Who stands still with its containers is paused, whatever a person has told the Engine of it."""
+        runs = found.state is ContainerState.RUNNING
+        if found.door and runs and self._inner.are_frozen(found.generation):
+            return replace(found, state=ContainerState.PAUSED)
+        return found
+
+    def size(self, cid: ContainerId, *, made: bool = False) -> int | None:
+        """Bytes that it has written, and what it has made holds; see ``engines.protocol``."""
+        own, generation = super().size(cid), self._together.get(cid)
+        if own is None or generation is None:
+            return own
+        return own + self._inner.size(generation, Path(self._spoken().root), MEASURED, made=made)
+
+    def printed_inside(self, cid: ContainerId) -> tuple[int, int]:
+        """Lines and bytes that containers which it has made have printed since the last time."""
+        generation = self._together.get(cid)
+        if generation is None:
+            return 0, 0
+        return self._inner.printed(generation, Path(self._spoken().root))
 
     def sandbox_is_empty(self, holder: ContainerId) -> bool:
         """Whether no socket is in the namespace that it holds but the Engine's own."""
@@ -337,12 +368,16 @@ class DockerEngine(DockerClient):
             gate.send(data)
 
     def freeze(self, cid: ContainerId) -> None:
-        """Stop all that runs in it; see ``engines.protocol``."""
+        """Stop all that runs in it, and in what it has made; see ``engines.protocol``."""
         super().freeze(cid)
         self._frozen[cid] = True
+        if (generation := self._together.get(cid)) is not None:
+            self._inner.freeze(generation)
 
     def thaw(self, cid: ContainerId) -> None:
         """Let what runs in it go on; see ``engines.protocol``."""
+        if (generation := self._together.get(cid)) is not None:
+            self._inner.thaw(generation)
         super().thaw(cid)
         if cid in self._frozen:
             self._frozen[cid] = False
@@ -359,8 +394,15 @@ class DockerEngine(DockerClient):
             raise Passing(f"changing the weight of {generation}: {error.strerror}") from error
 
     def remove(self, cid: ContainerId) -> None:
-        """Remove it; see ``engines.protocol``."""
-        super().remove(cid)
+        """Remove it, and end what it has made and left; see ``engines.protocol``."""
+        generation = self._together.get(cid)
+        try:
+            if generation is not None:
+                self._parents.thaw(generation)
+            super().remove(cid)
+        finally:
+            if generation is not None:
+                self._inner.kill(generation, but=cid)
         self._frozen.pop(cid, None)
 
     def let_go(self, generation: Generation) -> None:
@@ -457,6 +499,9 @@ class DockerEngine(DockerClient):
         """
         last: Fault | None = None
         self._volumes.sweep()
+        if not self._swept:
+            self._swept = True
+            self._parents.sweep(time.time())
         for network in self.networks():
             if of(network.host, network.pool):
                 try:

@@ -365,9 +365,13 @@ class KubernetesEngine:
             self._unprotected[container_id(one)] = generation  # as far as this manager knows
         self._mirror.heard(generation)
 
-    def size(self, container: ContainerId) -> int | None:  # noqa: ARG002
+    def size(self, container: ContainerId, *, made: bool = False) -> int | None:  # noqa: ARG002
         """Not to be had; a pod over its limit is thrown out by its node, and that is told."""
         return None
+
+    def printed_inside(self, container: ContainerId) -> tuple[int, int]:  # noqa: ARG002
+        """No pod's job makes containers of its own."""
+        return 0, 0
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Nobody else can have a pod's GPUs."""

@@ -276,12 +276,16 @@ class SimulatedEngine:
             agents = tuple(box.container for box in self._boxes.values())
             return tuple(one for one in (*agents, *self._holders.values()) if one.host)
 
-    def size(self, container: ContainerId) -> int | None:
+    def size(self, container: ContainerId, *, made: bool = False) -> int | None:  # noqa: ARG002
         """No container has written anything."""
         self._asked("size")
         with self._lock:
             box = self._boxes.get(container)
             return 0 if box is not None and box.container.live else None
+
+    def printed_inside(self, container: ContainerId) -> tuple[int, int]:  # noqa: ARG002
+        """None has made any container."""
+        return 0, 0
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """There is nobody else."""

@@ -21,11 +21,10 @@ from mayfly.core.admission.grant import (
     LABEL_BELONGS,
     LABEL_BELONGS_HOST,
     LABEL_BELONGS_SEAL,
-    Grant,
     read_grant,
 )
-from mayfly.core.model import Generation
-from mayfly.core.naming import belonging
+from mayfly.core.model import LABEL_GENERATION, LABEL_HOST, Generation
+from mayfly.core.naming import belonging, work_volume
 from mayfly.core.seal import bears_belongings_seal
 from mayfly.edge import door_places
 from mayfly.edge.faults import Fault, Passing
@@ -47,10 +46,10 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     ``Passing`` where something is left, or may be.
     """
     place = door_places.agent(Path(state_dir), generation)
-    seen = close(state_dir, generation)
-    grant = _grant(place)
-    work = None if grant is None or grant.work is None else grant.work.volume
     belongs = _Belongings(base_url, host, generation, seal)
+    belongs.remove_containers()  # whatever keeps the gateway: nothing of a job that is over goes on
+    seen = close(state_dir, generation)
+    work = _work_volume(place, generation)
     for turn in range(ROUNDS):
         if not belongs.remove_containers():
             if turn or not _died(seen, place):
@@ -62,7 +61,7 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     belongs.remove_images()
     # What its job is to bring back lies there: it goes with the agent's container, while that is there.
     # (And an Engine shows no file of a container of which it does not find all mounts: the door is one.)
-    there = grant is not None and belongs.is_there(grant.container)
+    there = belongs.is_there()
     belongs.remove_volumes(last=work, kept=work if there else None)
     if there:
         return
@@ -141,11 +140,14 @@ def _died(gateway: Mapping[str, Any] | None, place: Path) -> bool:
     return float(gateway.get("started", time.time())) > made
 
 
-def _grant(place: Path) -> Grant | None:
+def _work_volume(place: Path, generation: str) -> str:
+    """That of the agent; as it is called where its grant cannot be read, which another version wrote."""
     for state in (door_places.OVER, door_places.LIVE):
         with suppress(OSError, ValueError):
-            return read_grant((place / state / door_places.GRANT).read_bytes())
-    return None
+            work = read_grant((place / state / door_places.GRANT).read_bytes()).work
+            if work is not None:
+                return work.volume
+    return work_volume(Generation(generation))
 
 
 # -- the Engine ------------------------------------------------------------------------------
@@ -206,15 +208,21 @@ class _Belongings:
         for entry in self._own("/images/json?", "images"):
             self._remove(f"/images/{entry['Id']}?force=1", f"image {entry['Id'][:19]}")
 
-    def is_there(self, container: str) -> bool:
-        """Whether the agent's own container is, which mounts its work volume."""
-        doing = f"looking for the container of agent {self._generation}"
-        with _tried_again(), suppress(Gone):
-            wire.get_json(
-                self._base_url, f"/containers/{container}/json", doing, timeout=LOOK_SECONDS
+    def is_there(self) -> bool:
+        """Whether the agent's own container is, which mounts its door and its work volume: by its labels,
+        since there may be no grant that tells its id.
+        """
+        labels = [f"{LABEL_GENERATION}={self._generation}", f"{LABEL_HOST}={self._host}"]
+        wanted = quote(json.dumps({"label": labels}))
+        with _tried_again():
+            return bool(
+                wire.get_json(
+                    self._base_url,
+                    f"/containers/json?all=1&filters={wanted}",
+                    f"looking for the container of agent {self._generation}",
+                    timeout=LOOK_SECONDS,
+                )
             )
-            return True
-        return False
 
     def remove_volumes(self, last: str | None, kept: str | None) -> None:
         listed = self._own("/volumes?", "volumes", "Volumes")

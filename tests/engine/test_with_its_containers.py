@@ -1,0 +1,177 @@
+"""What the engine does to an agent it does to it with its containers: frozen, ended, measured as one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mayfly.core.model import (
+    LABEL_DOOR,
+    LABEL_GENERATION,
+    LABEL_HOST,
+    ContainerId,
+    ContainerState,
+    Generation,
+    HostId,
+)
+from mayfly.core.naming import base36
+from mayfly.edge.faults import Passing
+from mayfly.edge.parent_groups import ParentGroups
+from mayfly.engines.docker.engine import DockerEngine
+from tests.fakes.docker_engine import Ask, FakeEngine, reply
+
+AGENT = Generation("mywpiww03hg4s")
+OWN, DB = ContainerId("a" * 64), ContainerId("b" * 64)
+V = "(/v1[.][0-9]+)?"
+MIB = 1024 * 1024
+
+
+class World:
+    """An Engine with one agent that has made a container, in which a process runs."""
+
+    def __init__(self, fake: FakeEngine, home: Path, inner: int) -> None:
+        self.fake, self.home, self.state = fake, home, "running"
+        self.log: list[str] = []
+        parents = ParentGroups(home / "cgroup", home / "units", home / "proc")
+        self.engine = DockerEngine(fake.url, parents=parents)
+        self.freezer = home / "cgroup/freezer/mayfly" / AGENT / "freezer.state"
+        for cid in (OWN, DB):
+            (home / "cgroup/memory/mayfly" / AGENT / cid).mkdir(parents=True)
+        (home / "cgroup/memory/mayfly" / AGENT / DB / "cgroup.procs").write_text(f"{inner}\n")
+        (home / f"proc/{inner}").mkdir(parents=True)
+        (home / f"proc/{inner}/cgroup").write_text(f"3:memory:/mayfly/{AGENT}/{DB}\n")
+        self.freezer.parent.mkdir(parents=True)
+        self.freezer.write_text("THAWED")
+        root = home / "docker"
+        (root / f"volumes/mf-{AGENT}-work/_data").mkdir(parents=True)
+        (root / f"volumes/mf-{AGENT}-work/_data/file").write_bytes(os.urandom(MIB))
+        version = {"Version": "28.5.2", "ApiVersion": "1.51", "MinAPIVersion": "1.24"}
+        fake.on("GET", f"{V}/version", reply(200, {**version, "Components": []}))
+        fake.on("GET", f"{V}/info", reply(200, {"DockerRootDir": str(root), "ID": "id", "NCPU": 2}))
+        fake.on("GET", f"{V}/containers/json", self._list)
+        fake.on("GET", f"{V}/volumes", reply(200, {"Volumes": []}))
+        for word, state in (("pause", "paused"), ("unpause", "running")):
+            fake.on("POST", f"{V}/containers/{OWN}/{word}", self._turn(word, state))
+        fake.on("DELETE", f"{V}/containers/{OWN}", self._turn("remove", "exited"))
+
+    def _list(self, ask: Ask) -> None:
+        if "belongs" in ask.target:
+            reply(200, [{"Id": DB, "Names": [f"/mf-{AGENT}-db"], "SizeRw": 5 * MIB}])(ask)
+            return
+        labels = {LABEL_HOST: "host", LABEL_GENERATION: AGENT, LABEL_DOOR: "1"}
+        found = {"Id": OWN, "Names": ["/p-0"], "State": self.state, "Labels": labels, "SizeRw": 7}
+        reply(200, [found])(ask)
+
+    def _turn(self, word: str, state: str) -> Any:
+        def serve(ask: Ask) -> None:
+            self.log.append(f"{word} {self.freezer.read_text()}")
+            self.state = state
+            reply(204)(ask)
+
+        return serve
+
+    def seen(self) -> ContainerState:
+        (found,) = self.engine.list()
+        return found.state
+
+
+@pytest.fixture
+def inner() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def world(tmp_path: Path, inner: subprocess.Popen[bytes]) -> Iterator[World]:
+    with FakeEngine() as fake:
+        made = World(fake, tmp_path, inner.pid)
+        assert made.seen() is ContainerState.RUNNING
+        yield made
+
+
+def unchecked(world: World) -> None:
+    """None of its containers has a health check."""
+    listing = world._list
+
+    def serve(ask: Ask) -> None:
+        reply(200, [])(ask) if "health" in ask.target else listing(ask)
+
+    world.fake.on("GET", f"{V}/containers/json", serve)
+
+
+def test_its_group_stands_still_from_its_pause_to_its_unpause(world: World) -> None:
+    unchecked(world)
+    world.engine.freeze(OWN)
+    assert world.freezer.read_text() == "FROZEN"
+    world.engine.thaw(OWN)
+    assert world.freezer.read_text() == "THAWED"
+    # Whoever is killed in between leaves an agent that is paused.
+    assert world.log == ["pause THAWED", "unpause THAWED"]
+
+
+def test_whom_a_person_has_unpaused_by_hand_is_shown_as_what_it_is(world: World) -> None:
+    unchecked(world)
+    world.engine.freeze(OWN)
+    (world.freezer.parent / "freezer.self_freezing").write_text("1\n")
+    world.state = "running"
+    assert world.seen() is ContainerState.PAUSED
+    # A look of another manager's finds it, too.
+    world.engine.thaw(OWN)
+    (world.freezer.parent / "freezer.self_freezing").write_text("0\n")
+    assert world.seen() is ContainerState.RUNNING
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_with_its_container_goes_what_runs_in_those_that_it_has_made(
+    world: World, inner: subprocess.Popen[bytes], *, fails: bool
+) -> None:
+    """Also where it stands still, and where its own does not die."""
+    world.freezer.write_text("FROZEN")
+    if fails:
+        said = {"message": "could not kill container: tried to kill container, but did not receive"}
+        world.fake.on("DELETE", f"{V}/containers/{OWN}", reply(500, said))
+        with pytest.raises(Passing):
+            world.engine.remove(OWN)
+    else:
+        world.engine.remove(OWN)
+        assert world.log == ["remove THAWED"]
+    assert inner.wait(30) == -9
+
+
+def test_what_is_cleared_up_after_is_ended_first(
+    world: World, inner: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Also where the Engine says nothing."""
+    world.freezer.write_text("FROZEN")
+    world.fake.on("GET", f"{V}/containers/json", reply(500, {"message": "out of order"}))
+    with pytest.raises(Passing):
+        world.engine.clear(tmp_path, HostId("host"), AGENT, "seal")
+    assert inner.wait(30) == -9
+    assert world.freezer.read_text() == "THAWED"
+
+
+def test_it_is_measured_with_where_it_works_and_what_it_has_made(world: World) -> None:
+    alone = world.engine.size(OWN)
+    assert alone is not None
+    assert MIB + 7 <= alone < MIB + MIB // 2
+    together = world.engine.size(OWN, made=True)
+    assert together == alone + 5 * MIB
+
+
+def test_groups_that_nobody_needs_go_once_in_the_run_of_a_manager(world: World) -> None:
+    world.fake.on("GET", f"{V}/networks", reply(200, []))
+    old, later = (
+        world.home / "cgroup/memory/mayfly" / f"{base36(number, 8)}00000" for number in (1, 2)
+    )
+    old.mkdir()
+    world.engine.sweep(lambda _host, _pool: False)
+    assert not old.exists()
+    later.mkdir()
+    world.engine.sweep(lambda _host, _pool: False)
+    assert later.exists()
