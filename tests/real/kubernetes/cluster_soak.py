@@ -10,6 +10,7 @@ nothing of each other.
 from __future__ import annotations
 
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter, deque
@@ -179,7 +180,10 @@ class ClusterSoak(Soak):
         end = time.monotonic() + REACHING
         while time.monotonic() < end:
             if self._points()[point] > before:
-                return point not in DEATHS or self.manager.kill() == -signal.SIGKILL
+                if point not in DEATHS:
+                    return True
+                until(lambda: not self._alive(), f"it dies: {point}")
+                return self.manager.kill() == -signal.SIGKILL
             if not self._alive():
                 return False
             with suppress(*BROKEN):
@@ -211,6 +215,11 @@ class ClusterSoak(Soak):
 
     def _bring_about(self, name: str) -> bool:
         """Bring that trouble about; whether it has come."""
+        with suppress(ApiFault, subprocess.SubprocessError):
+            return self._comes(name)
+        return False
+
+    def _comes(self, name: str) -> bool:
         match name:
             case "manager killed" | "manager stopped":
                 if not self._alive():
@@ -243,19 +252,26 @@ class ClusterSoak(Soak):
 
     def _is_hit(self, *, evicted: bool) -> bool:
         """Have one pod go that runs, and see it gone: a job's rather than one at its gate."""
-        there = {
-            str(pod["metadata"]["name"]): str(pod["metadata"]["uid"])
-            for pod in self.cluster.api.get(f"{self.space.path}/pods")["items"]
-            if pod["status"]["phase"] == "Running" and not pod["metadata"].get("deletionTimestamp")
-        }
+        there = self._running_pods()
         busy = {f"{row['slot']}-{row['agent']}" for row in self._running_jobs()}
         names = self.random.sample(sorted(there), len(there))
         for name in sorted(names, key=lambda one: one not in busy):
             if self._asked_to_go(name, evicted=evicted):
-                gone = partial(self._is_gone, name, there[name])
-                until(gone, f"pod {name} is gone", GOING)
+                until(partial(self._are_gone, {there[name]}), f"pod {name} is gone", GOING)
                 return True
         return False
+
+    def _running_pods(self) -> dict[str, str]:
+        """The names of those that run and are not asked to go, with their uids."""
+        return {
+            str(pod["metadata"]["name"]): str(pod["metadata"]["uid"])
+            for pod in self.cluster.api.get(f"{self.space.path}/pods")["items"]
+            if pod["status"]["phase"] == "Running" and not pod["metadata"].get("deletionTimestamp")
+        }
+
+    def _are_gone(self, uids: set[str]) -> bool:
+        pods = self.cluster.api.get(f"{self.space.path}/pods")["items"]
+        return uids.isdisjoint(pod["metadata"]["uid"] for pod in pods)
 
     def _asked_to_go(self, name: str, *, evicted: bool) -> bool:
         """Whether the cluster has it go: it may have ended meanwhile, or a budget may forbid it."""
@@ -270,10 +286,6 @@ class ClusterSoak(Soak):
             return False
         return True
 
-    def _is_gone(self, name: str, uid: str) -> bool:
-        found = self.space.pod(name)
-        return found is None or found["metadata"]["uid"] != uid
-
     def _running_jobs(self) -> list[dict[str, str]]:
         with suppress(*BROKEN):
             rows: list[dict[str, str]] = self.manager.get("/v1/jobs?limit=1")["jobs"]
@@ -281,15 +293,13 @@ class ClusterSoak(Soak):
         return []
 
     def _is_drained(self) -> bool:
-        before = set(self.manager.containers())
+        before = set(self._running_pods().values())
         try:
             # Without asking whether it may: a budget would make it wait for the jobs.
             done = self.cluster.drain("--grace-period=1", "--disable-eviction")
         finally:
             self.cluster.uncordon()
-        return (
-            done.returncode == 0 and bool(before) and before.isdisjoint(self.manager.containers())
-        )
+        return done.returncode == 0 and bool(before) and self._are_gone(before)
 
     def _heal(self) -> None:
         """Whoever was hurt and not healed, since something else broke meanwhile."""

@@ -157,8 +157,8 @@ class PodWatch:
             self._take(pod, first=False)
         if kind == "DELETED":
             container = container_id(pod)
-            if self._known.pop(container, "die") != "die":
-                # Its record alone is gone: nobody says that it has ended.
+            if self._known.pop(container, "") == "start":
+                # It ran, and its record alone is gone: nobody says that it has ended.
                 self._tell("die", pod, container, why=why_of(pod) or WITHOUT_WAITING)
             self._last.pop(container, None)
             self._tell("destroy", pod, container)
