@@ -4,6 +4,7 @@ does not have on demand.
     with FakeCluster() as cluster:
         cluster.fails("POST", r"/pods$", 403, "exceeded quota: …")
         cluster.forget()              # every version before now is too old: 410
+        cluster.restore(version=10)   # its store is set back
         cluster.cut_attach_after = 7  # bytes of standard input
 
 A pod is no container here: its gate reads frames as agents/gate does, and a job is a process of this machine.
@@ -299,6 +300,14 @@ class FakeCluster:
             self.oldest = self.version
             self.history.clear()
         self.ring()
+
+    def restore(self, version: int) -> None:
+        """Its store is a copy of before; who watches from a later version hears nothing until then, as of a
+        real server.
+        """
+        with self.lock:
+            self.version = version
+            self.history = [event for event in self.history if event[0] <= version]
 
     def leased(self, document: Document) -> Document | None:
         """Take a lease as it is written; ``None`` where somebody else was quicker."""
@@ -638,6 +647,8 @@ class _Handler(BaseHTTPRequestHandler):
                 expired["message"] = "too old resource version"
                 self._chunk(json.dumps({"type": "ERROR", "object": expired}).encode() + b"\n")
                 break
+            if self.fake.fault("END", "/watch") is not None:
+                break  # as at its time
             cut = self.fake.fault("CUT", "/watch")
             if cut is not None:
                 return

@@ -76,18 +76,58 @@ def test_a_version_that_is_too_old_is_listed_again_and_an_end_is_told_once(
     assert len(heard.died(container)) == 1
 
 
-def test_a_watch_that_is_cut_goes_on_where_it_was(
-    fake: FakeCluster, world: World, heard: Heard, until: Until
+def lists(fake: FakeCluster, world: World) -> int:
+    return fake.calls.count(f"GET {world.engine._path}")  # type: ignore[attr-defined]
+
+
+def test_a_watch_that_a_server_ends_at_its_time_goes_on_where_it_was(
+    fake: FakeCluster, world: World, heard: Heard, until: Until, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = world.plan()
     container = world.started(plan, until)
-    lists = fake.calls.count(f"GET {world.engine._path}")  # type: ignore[attr-defined]
-    fake.fails("CUT", "/watch", 0, "")
-    fake.fails("CUT", "/watch", 0, "")
+    monkeypatch.setattr("mayfly.engines.kubernetes.watching.LASTS", 0)
+    before = lists(fake, world)
+    fake.fails("END", "/watch", 0, "")
+    fake.fails("END", "/watch", 0, "")
     fake.ring()
     fake.pod(plan.generation).end(64, died="for a test")
     until(lambda: heard.died(container))
-    assert fake.calls.count(f"GET {world.engine._path}") == lists  # type: ignore[attr-defined]
+    until(lambda: not fake._faults)
+    assert lists(fake, world) == before
+
+
+@pytest.mark.parametrize("how", ["CUT", "END"])
+def test_a_store_that_was_set_back_is_listed_anew_where_its_server_ends_the_watch(
+    fake: FakeCluster, world: World, heard: Heard, until: Until, how: str
+) -> None:
+    """It takes a version of its future without a word, and says nothing until it has come there."""
+    fake.version = 1000
+    plan = world.plan()
+    container = world.started(plan, until)
+    until(lambda: any(one.id == container and one.action == "start" for one in heard.events))
+    fake.restore(version=10)
+    fake.fails(how, "/watch", 0, "")
+    fake.fails(how, "/watch", 0, "")
+    fake.ring()
+    fake.pod(plan.generation).end(64, died="for a test")
+    until(lambda: heard.died(container), 20)
+    assert len(heard.died(container)) == 1
+
+
+def test_a_store_that_was_set_back_while_a_watch_went_on_is_found_by_the_next_look(
+    fake: FakeCluster, world: World, heard: Heard, until: Until
+) -> None:
+    fake.version = 1000
+    plan = world.plan()
+    container = world.started(plan, until)
+    until(lambda: any(one.id == container and one.action == "start" for one in heard.events))
+    fake.restore(version=10)
+    fake.pod(plan.generation).end(64, died="for a test")
+    assert not heard.died(container)
+    world.engine.list()
+    until(lambda: heard.died(container), 20)
+    other = world.started(world.plan(), until)
+    until(lambda: any(one.id == other and one.action == "start" for one in heard.events), 20)
 
 
 def test_a_server_that_is_away_is_unknown_and_told_and_its_return_too(

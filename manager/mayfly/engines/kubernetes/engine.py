@@ -148,6 +148,7 @@ class KubernetesEngine:
         self._agents: dict[ContainerId, Container] = {}  # those that were seen last
         self._ends = Ends(self._api.access, self._path, self._mirror, self._agents.get)
         self._unprotected: dict[ContainerId, Generation] = {}  # whose jobs a drain would end
+        self._watches: list[PodWatch] = []  # one, in a manager
         self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
     # -- itself
@@ -252,6 +253,7 @@ class KubernetesEngine:
             self._lease.begin(self._holder, leased)
         once = self._ends.tell(ring)
         follower = PodWatch(self._api, self._path, once, turned, self._seen, cursor=cursor)
+        self._watches.append(follower)
         follower.start()
         return follower
 
@@ -282,7 +284,10 @@ class KubernetesEngine:
         an earlier run is asked for.
         """
         self._lease.assure()
+        watched = [(one, one.version) for one in self._watches]
         said = self._api.call("GET", self._path, "listing pods", query={"labelSelector": SELECTOR})
+        for one, version in watched:
+            one.beside(version, str((said.get("metadata") or {}).get("resourceVersion")))
         found: list[Container] = []
         unheard: dict[Generation, Mapping[str, Any]] = {}
         for one in said.get("items") or ():

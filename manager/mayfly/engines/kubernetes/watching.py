@@ -1,8 +1,10 @@
 """The pods of a namespace, listed once and watched from there: a bell that says where to look.
 
-A watch goes on from the last version that was seen, which bookmarks keep young. One that breaks off is taken
-up there; one whose version the server has forgotten (410) begins with another list, and what differs from
-what was known is rung. Each start and each end rings once.
+A watch that a server ends at its time goes on from the last version that was seen, which bookmarks keep
+young. One whose version the server has forgotten (410) begins with another list, and what differs from what
+was known is rung; so does one that ends before its time. A server whose store was set back to a copy of
+before takes a version of its future without a word, and says nothing until it has come there: who looks at
+the pods beside the watch tells it of the version then. Each start and each end rings once.
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ SILENT = (
 )  # seconds without a word after which a watch is given up: bookmarks come before
 BEGINS = 30.0  # seconds for an answer to begin, which a server does at once
 BRIEF = 5.0  # seconds of a watch that is taken up again as slowly as one that failed
+EARLY = 15.0  # seconds before its time at which no server ends a watch that goes on
 BACKOFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 LINE = 4 * 1024 * 1024  # bytes of one event
+VERSION_DIGITS = 20
 DOING = "watching the pods"
 Pod = Mapping[str, Any]
 
@@ -65,6 +69,7 @@ class PodWatch:
         self._known: dict[ContainerId, str] = {}  # of each pod, what was rung of it last
         self._last: dict[ContainerId, Pod] = {}  # each pod as it was seen last
         self._listed = False
+        self._set_back = threading.Event()  # the server's store has become an older one
         self._stream: Stream | None = None
         self._stopping = threading.Event()
         self._thread = LastingThread(self._run, "engine-events")
@@ -73,6 +78,24 @@ class PodWatch:
     def cursor(self) -> EventCursor | None:
         """The newest event rung; ``None``: none was."""
         return self._cursor
+
+    @property
+    def version(self) -> str:
+        """That is gone on from; ``""``: a list comes first."""
+        return self._version
+
+    def beside(self, before: str, listed: str) -> None:
+        """A list that was asked for when the watch was at the version ``before`` is of ``listed``. An older
+        one is of another store, where nothing that comes is heard of.
+
+        (Versions are to be compared as numbers: API conventions, "Resource versions", of 1.35.)
+        """
+        if not (_is_version(before) and _is_version(listed)) or int(listed) >= int(before):
+            return
+        self._set_back.set()
+        stream = self._stream
+        if stream is not None:
+            stream.stop()
 
     def start(self) -> None:
         """Begin to follow."""
@@ -91,6 +114,9 @@ class PodWatch:
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
+                if self._set_back.is_set():
+                    self._set_back.clear()
+                    self._version = ""
                 if not self._version:
                     self._list()
                 stream = self._opened()
@@ -98,9 +124,12 @@ class PodWatch:
                     up = True
                     self._turned(StreamTurn(True, Continuity.SAME, ""))
                 self._follow(stream)
+                if time.monotonic() - began < LASTS - EARLY:
+                    self._version = ""
             except Expired:
                 self._version = ""
             except Fault as fault:
+                self._version = ""
                 if up and not self._stopping.is_set():
                     up = False
                     self._turned(StreamTurn(False, Continuity.UNKNOWN, str(fault)))
@@ -198,3 +227,7 @@ class PodWatch:
                 why=end.why if end is not None else why,
             )
         )
+
+
+def _is_version(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= VERSION_DIGITS
