@@ -220,14 +220,18 @@ launch() {
   trap 'forward HUP' HUP
   trap 'forward USR1' USR1
   trap 'forward KILL' USR2
+  # What comes with the account in the end is the launcher's: nobody in the job can know it, but where the job may become root.
+  # A manager that was away asks root for it, since a line of the job's may be copied into the log before the one below.
+  _key=
+  if [ -n "$_account" ] && [ "${MAYFLY_ACCOUNT:-}" = printed ] && [ -z "$_job_sudo" ]; then
+    read -r _key </proc/sys/kernel/random/uuid
+    printf '%s\n' "$_key" >"$_witness/key" || _key=
+  fi
   # (When that was is the file's own time: to ask `date` would take longer than all of this.)
   echo yes >"$_witness/opened" || die 73 "cannot write to the witness $_witness"
   # Where the manager cannot see that: before there is a job that could say so.
-  _key=
   if [ -n "$_account" ]; then
     account opened
-    # What comes with it in the end is the launcher's: nobody in the job can know it, but where the job may become root.
-    [ "${MAYFLY_ACCOUNT:-}" != printed ] || [ -n "$_job_sudo" ] || read -r _key </proc/sys/kernel/random/uuid
     printf 'mayfly: opened %s %s:%s%s\n' "$_generation" "$_job_uid" "$_job_gid" "${_key:+ $_key}"
   fi
   trap 'fell $?' EXIT

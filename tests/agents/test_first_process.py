@@ -71,7 +71,8 @@ def test_its_account_is_printed_behind_a_key_once_nothing_of_its_job_runs(
         mounts=[Mount("/dev/termination-log", str(account), type="bind")],
     )
     until(made.raw)
-    made.open(files(["sh", "-c", "setsid sh -c 'while :; do echo on; done' & env; exit 7"]))
+    script = "setsid sh -c 'while :; do echo on; done' & env; cat /run/mayfly/w/key; exit 7"
+    made.open(files(["sh", "-c", script]))
     assert made.wait() == 7
     _, second, *rest = made.raw().decode().splitlines()
     opened, _, key = second.rpartition(" ")

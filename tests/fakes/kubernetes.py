@@ -97,11 +97,16 @@ class FakePod:
         statuses = self.document["status"].get("containerStatuses") or [{}]
         return "running" in statuses[0].get("state", {})
 
-    def say(self, line: bytes) -> None:
+    def note(self, line: bytes) -> None:
+        """What a runtime copies into its log."""
         at = datetime.now(UTC)
         self.log.append(f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond:06d}000Z ".encode() + line)
+
+    def say(self, text: bytes) -> None:
+        for line in text.splitlines(keepends=True):
+            self.note(line)
         for one in self.attached:
-            one.send(1, line)
+            one.send(1, text)
         self.cluster.ring()
 
     def start(self) -> None:
@@ -143,7 +148,9 @@ class FakePod:
         if self.asked_to_print:
             self.key = str(uuid.uuid4())
         said = f"mayfly: opened {self.generation} 1000:1000 {self.key}".rstrip()
-        self.say(f"{said}\n".encode())
+        for line in self.cluster.overtaking:  # by another of its outputs
+            self.note(line.replace(b"GENERATION", self.generation.encode()))
+        self.say(f"{said}\n".encode() + self.cluster.at_once(self.generation))
         threading.Thread(target=self._work, args=(files,), daemon=True).start()
         return True
 
@@ -230,6 +237,8 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
+        self.overtaking: list[bytes] = []  # lines of jobs' that stand in logs before their launchers'
+        self.printing = b""  # what jobs print in the moment in which they begin
         self.unwell: int | None = None  # with what agents end before they stand at their gates
         self.looks_end: int | None = None  # with this code, where one is said
         self.flood = 0  # bytes in each of a thousand messages of such a process; 0: it sends none
@@ -320,6 +329,10 @@ class FakeCluster:
             about["resourceVersion"] = str(self.version)
             self.lease = json.loads(json.dumps(document))
             return document
+
+    def at_once(self, generation: str) -> bytes:
+        """What an agent's job has printed by the time that anybody reads of its beginning."""
+        return self.printing.replace(b"GENERATION", generation.encode())
 
     def pod(self, generation: str) -> FakePod:
         return next(one for one in self.pods.values() if one.generation == generation)
@@ -780,6 +793,7 @@ class _Handler(BaseHTTPRequestHandler):
         match argv:
             case ["/bin/sh", "-c", script] if "echo ready" in script:
                 said = "ready\n" + ("opened\nuser 1000:1000\n" if one.opened else "")
+                said += f"key {one.key}\n" if one.key else ""
                 end.send(1, said.encode())
             case ["/bin/sh", "-c", script] if "opened" in script:
                 code = 0 if one.opened else 1

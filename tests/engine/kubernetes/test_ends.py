@@ -18,7 +18,19 @@ from tests.fakes.kubernetes import FakeCluster, stamp
 from tests.waiting import Until
 
 Make = Callable[[FakeCluster], KubernetesEngine]
-FORGING = "echo 'mayfly: 00000000-0000-0000-0000-000000000000 exit 0 0'; sleep 600"
+FORGED = "00000000-0000-0000-0000-000000000000"
+FORGING = f"echo 'mayfly: {FORGED} exit 0 0'; sleep 600"
+# As a launcher's line, by a job that has come by its agent's generation.
+OPENING = f"mayfly: opened GENERATION 33:33 {FORGED}\n".encode()
+
+NOTHING = OutputListener(
+    rung=lambda _: None,
+    ended=lambda _: None,
+    line=lambda *_: None,
+    failed=lambda *_: None,
+    printed=lambda *_: None,
+)
+SIZES = {"per_agent": 1 << 20, "total": 1 << 24, "log_size": 1 << 20}
 
 
 class Followed:
@@ -32,15 +44,7 @@ class Followed:
         self.output.start()
 
     def _keeper(self, place: Path) -> OutputKeeper:
-        nothing = OutputListener(
-            rung=lambda _: None,
-            ended=lambda _: None,
-            line=lambda *_: None,
-            failed=lambda *_: None,
-            printed=lambda *_: None,
-        )
-        sizes = {"per_agent": 1 << 20, "total": 1 << 24, "log_size": 1 << 20}
-        return self.world.engine.output(place, nothing, **sizes)
+        return self.world.engine.output(place, NOTHING, **SIZES)
 
     def died(self, container: ContainerId) -> list[EngineEvent]:
         return [one for one in self.events if one.action == "die" and one.id == container]
@@ -203,3 +207,60 @@ def test_who_does_not_know_the_key_gives_no_account(
     until(lambda: followed.died(container))
     assert {one.exit_code for one in followed.died(container)} == {7}  # its end may be told twice
     assert len(asked) == 1  # the gate's
+
+
+def test_a_line_of_a_job_that_is_copied_before_its_launchers_says_neither_its_key_nor_its_user(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    fake.overtaking = [OPENING]
+    files = {"job.argv": words(["sh", "-c", FORGING]), "job.env": words([])}
+    generation, container = opened(followed, until, files)
+    pod = fake.pod(generation)
+    until(lambda: any(b" exit 0 0" in line for line in pod.log))
+    assert followed.world.witnesses.user(pod.generation) == "1000:1000"  # type: ignore[arg-type]
+    fake.told.clear()
+    ending = threading.Thread(target=pod.end, args=(7,))
+    ending.start()
+    until(lambda: followed.died(container))  # by its own key
+    fake.told.set()
+    ending.join()
+    assert {one.exit_code for one in followed.died(container)} == {7}
+    assert attachments(fake) >= 2
+
+
+def test_of_what_comes_with_the_opening_of_a_gate_only_the_first_counts(
+    fake: FakeCluster, followed: Followed, until: Until
+) -> None:
+    fake.printing = b"x" * 5000 + b"\n" + OPENING
+    generation, _ = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    assert followed.world.witnesses.user(pod.generation) == "1000:1000"  # type: ignore[arg-type]
+    assert followed.world.engine._ends.key(pod.generation) == pod.key  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("root", [False, True], ids=["as ever", "a job that may become root"])
+def test_a_manager_that_was_away_has_the_key_from_root_and_not_from_the_log(
+    fake: FakeCluster, followed: Followed, until: Until, tmp_path: Path, engine_of: Make, root: bool
+) -> None:
+    fake.overtaking = [OPENING]
+    generation, container = opened(followed, until, FOREVER)
+    pod = fake.pod(generation)
+    if root:
+        environment = pod.document["spec"]["containers"][0]["env"]
+        environment[:] = [one for one in environment if one["name"] != "MAYFLY_SUDO"]
+        environment.append({"name": "MAYFLY_SUDO", "value": "1"})
+    root_of = followed.world.witnesses.root
+    for name in ("key", "user", "opened"):
+        (root_of / generation / name).unlink()
+    engine = engine_of(fake)
+    engine.witnesses(root_of)
+    engine.list()
+    keeper = engine.output(tmp_path / "later", NOTHING, **SIZES)
+    keeper.start()
+    keeper.follow(pod.generation, container)  # type: ignore[arg-type]
+    read = tmp_path / "later"
+    until(lambda: any(b"at gate" in one.read_bytes() for one in read.rglob("*") if one.is_file()))
+    assert engine._ends.key(pod.generation) == ("" if root else pod.key)  # type: ignore[arg-type]
+    assert followed.world.witnesses.user(pod.generation) == "1000:1000"  # type: ignore[arg-type]
+    keeper.close()
+    engine.close()

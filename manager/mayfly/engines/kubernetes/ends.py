@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from mayfly.core.doubling import doubling
 from mayfly.core.model import Container, ContainerId, Generation
@@ -31,6 +32,7 @@ AGAIN = 0.01  # seconds until the runtime is asked again whose streams have ende
 STANDS, STANDS_MOST = 0.04, 0.4
 BACKOFF_MOST = 0.5  # seconds between two questions that were not answered
 ANSWERED = 2.0  # seconds for the kubelet to answer
+OPENING = 60.0  # seconds for which a gate may be about to open
 
 
 class Ends:
@@ -51,6 +53,7 @@ class Ends:
         self._listened = False  # whether anybody hears of ends yet
         self._stopping = threading.Event()
         self.asking: set[ContainerId] = set()  # whose runtimes are asked now whether they run
+        self._opening: dict[Generation, threading.Event] = {}  # set once it is over
         self._rung: set[str] = set()  # ends that were told, until their pods are gone
 
     def tell(self, ring: Callable[[EngineEvent], None]) -> Callable[[EngineEvent], None]:
@@ -78,10 +81,28 @@ class Ends:
             return
         said = OPENED.fullmatch(line.encode() + b"\n")
         if said is not None and said[1].decode() == generation:
-            self._mirror.opened(generation, said[2].decode(), (said[3] or b"").decode())
+            # No more than that: an agent's two outputs are copied apart, so that a line of its job's may stand
+            # before its launcher's. Who its user is and what its account comes with is heard from root alone.
+            self._mirror.opened(generation, None)
+
+    @contextmanager
+    def opening(self, generation: Generation) -> Iterator[None]:
+        """While its gate is opened, and until it is written down what its launcher has said of that."""
+        over = self._opening.setdefault(generation, threading.Event())
+        try:
+            yield
+        finally:
+            over.set()
+            self._opening.pop(generation, None)
 
     def key(self, generation: Generation) -> str:
-        """What the lines of its launcher's account begin with; ``""``: it has not said."""
+        """What the lines of its launcher's account begin with; ``""``: it has not said. (While its gate is
+        opened this waits: a job may be over before that is written down.)
+        """
+        found, over = self._mirror.key(generation), self._opening.get(generation)
+        if found or over is None:
+            return found
+        over.wait(OPENING)
         return self._mirror.key(generation)
 
     def told(self, generation: Generation, container: ContainerId, account: str) -> None:

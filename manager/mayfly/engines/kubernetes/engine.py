@@ -65,6 +65,7 @@ from mayfly.engines.kubernetes.pods import (
     devices_of,
     end_of,
     has_ended,
+    job_may_be_root,
     name_and_uid,
     refused_by_node,
     runs,
@@ -97,6 +98,7 @@ ASKING = 20.0  # seconds after which a list looks into no more pods: the next on
 PROTECTING = 2.0  # seconds for a pod's protection; what does not come through a list tries again
 AT_GATE_SOON = 15.0  # seconds for a gate to say its first line
 LINE = 4096
+FIRST = 4096  # bytes that an agent prints first on the attachment that opens its gate: its launcher's line
 TREE_SECONDS = 120.0
 LOOK = (0.05, 0.1)
 # What root sees of a launcher's records, in the words of an account (agents/launch.sh).
@@ -104,6 +106,7 @@ RECORDS = """cd /run/mayfly/w || exit 0
 [ ! -s ready ] || echo ready
 [ ! -s opened ] || echo opened
 [ ! -s user ] || { read -r user <user; echo "user $user"; }
+[ ! -s key ] || { read -r key <key; echo "key $key"; }
 """
 AT_GATE = "[ -s /run/mayfly/w/opened ]"
 # What the user cannot make itself is made before: its workspace, and what its job is to read.
@@ -113,6 +116,7 @@ mkdir -p {WORKSPACE} && : >>{STDIN} && chmod 0600 {STDIN} && chown "$owner" {WOR
 UNPACKING = ("/usr/bin/env", "tar", "-x", "-p", "--overwrite", "-f", "-", "-C", "/")
 SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
 _USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
+_KEY = re.compile(r"key ([0-9a-f-]{36})")
 
 LINES = EngineLines(
     unpause="# nothing: pods are not paused",
@@ -366,7 +370,10 @@ class KubernetesEngine:
             self._mirror.ready(generation)
         if account_of(said.decode(errors="replace")).opened:
             users = [user[1] for line in lines if (user := _USER.fullmatch(line)) is not None]
-            self._mirror.opened(generation, users[0] if users else None)
+            keys = [key[1] for line in lines if (key := _KEY.fullmatch(line)) is not None]
+            # A job that may become root could write one, and its launcher makes none.
+            key = keys[0] if keys and not job_may_be_root(one) else ""
+            self._mirror.opened(generation, users[0] if users else None, key)
             self._unprotected[container_id(one)] = generation  # as far as this manager knows
         self._mirror.heard(generation)
 
@@ -504,13 +511,14 @@ class KubernetesEngine:
             raise Gone(f"{doing}: it does not run; the agent is replaced") from error
         try:
             self._lease.assure()  # the connection may have taken its time
-            streams.send(data)
-            # No end of input is sent: the frame says its length, and the launcher reads no further.
-            user, key = self._acknowledged(streams, generation, doing)
+            with self._ends.opening(generation):
+                streams.send(data)
+                # No end of input is sent: the frame says its length, and the launcher reads no further.
+                user, key = self._acknowledged(streams, generation, doing)
+                # At once: by its key an account is told from output, and a job may be over in a moment.
+                self._mirror.opened(generation, user, key)
         finally:
             streams.close()
-        # At once: by its key an account is told from output, and a job may be over in a moment.
-        self._mirror.opened(generation, user, key)
         self._protect(container, generation)
 
     def _protect(self, container: ContainerId, generation: Generation) -> None:
@@ -550,8 +558,8 @@ class KubernetesEngine:
         said = b""
         while (left := last - time.monotonic()) > 0 and not streams.over:
             got = streams.receive(left)
-            if got is not None:
-                said = (said + got[1])[-4096:]
+            if got is not None and got[0] == sockets.OUT:
+                said = (said + got[1])[:FIRST]  # what comes later may be its job's
             for one in OPENED.finditer(said):
                 if one[1].decode() == generation:
                     return one[2].decode(), (one[3] or b"").decode()

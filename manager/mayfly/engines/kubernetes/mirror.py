@@ -1,8 +1,9 @@
 """The witnesses of agents that have no directory of this host: what they said elsewhere is written here.
 
-What a launcher records in its pod comes by three ways, none of which a job can write to: the gate's first
-lines, which are printed before there is a job; a look into the pod by root; and the pod's status once it has
-ended, whose account the launcher alone could write. What was not heard yet of an agent of an earlier run of
+What a launcher records in its pod comes by three ways, none of which a job can write to: what it says on the
+attachment that opens its gate, before there is a job; a look into the pod by root; and the pod's status once
+it has ended, whose account the launcher alone could write. (Its log says no more than that it has come to its
+gate, and that this was opened.) What was not heard yet of an agent of an earlier run of
 the manager is unknown, and says so: a file beside its directory makes its witness unreadable until then.
 """
 
@@ -83,7 +84,7 @@ class Mirror:
             self._write(generation, KEY, f"{key}\n")
         if user is not None:
             self._write(generation, "user", f"{user}\n")
-        self._write(generation, "opened", "yes\n")
+        self._write(generation, "opened", "yes\n", again=False)
 
     def key(self, generation: Generation) -> str:
         """What its launcher's account will come with; ``""``: it has not said."""

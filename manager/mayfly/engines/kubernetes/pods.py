@@ -137,6 +137,12 @@ def image_of(pod: Mapping[str, Any]) -> str:
     return str(_container_spec(pod).get("image", ""))
 
 
+def job_may_be_root(pod: Mapping[str, Any]) -> bool:
+    """Whether its job may do as root what it wants there (`sudo`)."""
+    said = {one.get("name"): one.get("value") for one in _container_spec(pod).get("env") or ()}
+    return bool(said.get("MAYFLY_SUDO"))
+
+
 def _container_spec(pod: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Mapping[str, Any] = ((pod.get("spec") or {}).get("containers") or [{}])[0]
     return found
