@@ -237,7 +237,9 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
-        self.overtaking: list[bytes] = []  # lines of jobs' that stand in logs before their launchers'
+        self.overtaking: list[
+            bytes
+        ] = []  # lines of jobs' that stand in logs before their launchers'
         self.printing = b""  # what jobs print in the moment in which they begin
         self.unwell: int | None = None  # with what agents end before they stand at their gates
         self.looks_end: int | None = None  # with this code, where one is said

@@ -13,8 +13,11 @@ from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.model import ContainerId, DeviceKind, Generation
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.gate import frame
 from mayfly.engines.kubernetes.engine import KubernetesEngine
-from tests.engine.contract import World
+from mayfly.engines.kubernetes.manifest import pod
+from mayfly.engines.kubernetes.pods import container_id
+from tests.engine.contract import TRUE, World
 from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 from tests.fakes.kubernetes_claims import uuid_of
 from tests.waiting import Until
@@ -162,6 +165,70 @@ def test_a_claim_that_is_going_takes_no_agent_with_it(fake: FakeCluster, world: 
     claim["metadata"]["deletionTimestamp"] = "2026-11-29T12:00:00Z"
     third = world.engine.prepare(following(world, plan, THIRD))
     assert fake.pods[name_of(third)].claim == name_of(third)
+
+
+def made_and_no_more(world: World, plan: AgentPlan, claim: str) -> ContainerId:
+    """A pod whose manager was killed once the cluster had made it."""
+    engine = world.engine
+    assert isinstance(engine, KubernetesEngine)
+    made = engine._api.call("POST", engine._path, "", body=pod(plan, engine.cluster, claim))
+    return container_id(made)
+
+
+def test_an_agent_whose_manager_was_killed_after_its_creation_owns_its_claim_after_the_next_look(
+    fake: FakeCluster, world: World, claiming: Claiming, until: Until
+) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    name = name_of(first)
+    second = made_and_no_more(world, following(world, plan, NEXT), name)
+    assert owners(fake, name) == {name}
+    later = claiming()
+    later.witnesses(world.witnesses.root)
+    fake.fails("PATCH", "/resourceclaims/", 503, "leader changed")
+    later.list()
+    assert owners(fake, name) == {name}
+    later.list()
+    assert owners(fake, name) == {name, name_of(second)}
+    asked = sum(call.startswith("PATCH") for call in fake.calls)
+    later.list()
+    assert sum(call.startswith("PATCH") for call in fake.calls) == asked
+    later.remove(first)
+    assert set(fake.claims.there) == {name}
+    later.remove(second)
+    until(lambda: not fake.claims.there)
+    later.close()
+
+
+def test_an_agent_whose_claim_goes_because_it_never_came_to_own_it_gets_no_job(
+    fake: FakeCluster, world: World, claiming: Claiming, until: Until
+) -> None:
+    plan = plan_of(world)
+    first = world.engine.prepare(plan)
+    name = name_of(first)
+    nxt = following(world, plan, NEXT)
+    second = made_and_no_more(world, nxt, name)
+    until(lambda: fake.pods[name_of(second)].runs)
+    fake.claims.there[name]["metadata"]["deletionTimestamp"] = "2026-11-29T12:00:00Z"
+    later = claiming()
+    later.witnesses(world.witnesses.root)
+    later.list()
+    with pytest.raises(Passing, match="another is made"):
+        later.open(nxt.generation, second, frame(nxt.generation, TRUE))
+    assert not any(call.endswith("/attach") for call in fake.calls)
+    later.remove(second)
+    third = later.prepare(following(world, plan, THIRD))
+    assert fake.pods[name_of(third)].claim == name_of(third)
+    later.close()
+
+
+def test_an_agent_that_was_not_made_here_is_given_no_claim(fake: FakeCluster, world: World) -> None:
+    plan = plan_of(world)
+    name = name_of(world.engine.prepare(plan))
+    labels = {**plan.labels, "io.mayfly.generation": NEXT}
+    made_and_no_more(world, replace(plan, generation=NEXT, labels=labels), name)
+    world.engine.list()
+    assert owners(fake, name) == {name}
 
 
 def test_a_claim_whose_last_owner_goes_while_a_pod_joins_takes_that_pod_with_it(

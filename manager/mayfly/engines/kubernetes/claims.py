@@ -14,16 +14,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from mayfly.core.agent_plan import AgentPlan
-from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT
+from mayfly.core.model import LABEL_HOST, LABEL_POOL, LABEL_SLOT, ContainerId
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.manifest import GPUS, MANAGED_BY, MAYFLY
-from mayfly.engines.kubernetes.pods import claim_of
+from mayfly.engines.kubernetes.pods import claim_of, container_id
 from mayfly.engines.protocol import Gone, NameTaken
 
 GROUP = "/apis/resource.k8s.io/v1"
@@ -32,6 +32,10 @@ SEAL = "io.mayfly.claim"  # an annotation
 OF = (LABEL_HOST, LABEL_POOL, LABEL_SLOT)
 Device = tuple[str, str, str]  # its driver, pool and name
 MERGE = "application/strategic-merge-patch+json"
+
+
+class ClaimLost(Passing):
+    """The claim of a pod is gone, or goes."""
 
 
 def wanted(plan: AgentPlan, cluster: Cluster) -> bool:
@@ -89,6 +93,7 @@ class Claims:
         self._api = api
         self._cluster = cluster
         self._given: Mapping[str, tuple[str, ...]] = {}  # of those that were looked at last
+        self._held: set[ContainerId] = set()  # pods that are known to own the claims that they use
         self._path = f"{GROUP}/namespaces/{cluster.namespace}/{KIND}"
 
     def of_slot(self, plan: AgentPlan) -> str | None:
@@ -178,12 +183,34 @@ class Claims:
                     ) from None
                 # (An earlier try came through.)
             else:
+                self._held.add(container_id(pod))
                 return
+        self._own(name, owner, doing)
+        self._held.add(container_id(pod))
+
+    def held(self, pod: Mapping[str, Any]) -> bool:
+        """Whether that pod is known to own the claim that it uses, or uses none."""
+        return claim_of(pod) is None or container_id(pod) in self._held
+
+    def hold_again(self, pod: Mapping[str, Any]) -> None:
+        """The same for a pod of this installation whose manager may have ended before it had come to that.
+        A claim without it would go with the slot's other agents, and the slot's devices with it.
+        """
+        about, name = pod["metadata"], claim_of(pod) or ""
+        owner = {"apiVersion": "v1", "kind": "Pod", "name": about["name"], "uid": about["uid"]}
+        self._own(name, owner, f"claiming devices for pod {about['name']}")
+        self._held.add(container_id(pod))
+
+    def forget(self, pods: Collection[ContainerId]) -> None:
+        """All but those are gone."""
+        self._held.intersection_update(pods)
+
+    def _own(self, name: str, owner: Mapping[str, Any], doing: str) -> None:
         body = {"metadata": {"ownerReferences": [owner]}}
         try:
             now = self._api.call("PATCH", f"{self._path}/{name}", doing, body=body, kind=MERGE)
         except Gone as gone:
-            raise Passing(f"{doing}: the slot's claim is gone; another is made") from gone
+            raise ClaimLost(f"{doing}: the slot's claim is gone; another is made") from gone
         about = now.get("metadata") or {}
         if about.get("deletionTimestamp"):
-            raise Passing(f"{doing}: the slot's claim is going; another is made")
+            raise ClaimLost(f"{doing}: the slot's claim is going; another is made")

@@ -81,7 +81,7 @@ class Ends:
             return
         said = OPENED.fullmatch(line.encode() + b"\n")
         if said is not None and said[1].decode() == generation:
-            # No more than that: an agent's two outputs are copied apart, so that a line of its job's may stand
+            # No more than that: its two outputs are copied apart, so that a line of its job's may stand
             # before its launcher's. Who its user is and what its account comes with is heard from root alone.
             self._mirror.opened(generation, None)
 

@@ -43,7 +43,7 @@ from mayfly.engines.kubernetes import claims, sockets
 from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
 from mayfly.engines.kubernetes.authority import authority_of
-from mayfly.engines.kubernetes.claims import GROUP, Claims
+from mayfly.engines.kubernetes.claims import GROUP, ClaimLost, Claims
 from mayfly.engines.kubernetes.ends import Ends
 from mayfly.engines.kubernetes.examination import findings
 from mayfly.engines.kubernetes.lease import CALL, NamespaceLease, holder_of
@@ -152,6 +152,8 @@ class KubernetesEngine:
         self._agents: dict[ContainerId, Container] = {}  # those that were seen last
         self._ends = Ends(self._api.access, self._path, self._mirror, self._agents.get)
         self._unprotected: dict[ContainerId, Generation] = {}  # whose jobs a drain would end
+        # Agents of which it is not known that they own their claims.
+        self._unheld: dict[ContainerId, Mapping[str, Any]] = {}
         self._watches: list[PodWatch] = []  # one, in a manager
         self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
@@ -304,6 +306,7 @@ class KubernetesEngine:
             found.append(agent)
         self._ask_all(unheard)
         self._quarantine.again()
+        self._hold_again(said.get("items") or ())
         self._protect_again({agent.id for agent in found if agent.live})
         for gone in self._agents.keys() - {agent.id for agent in found}:
             self._agents.pop(gone, None)
@@ -312,6 +315,27 @@ class KubernetesEngine:
             if generation not in there and self._ends.vanished(generation):
                 self._mirror.heard(generation)
         return self._equipped(found, said.get("items") or ())
+
+    def _hold_again(self, pods: Sequence[Mapping[str, Any]]) -> None:
+        """Have agents own their claims whose manager may have been killed between their creation and that."""
+        self._unheld = {
+            container_id(one): one
+            for one in pods
+            if (agent := container_of(one)) is not None
+            and agent.live
+            and not one["metadata"].get("deletionTimestamp")
+            and not self._claims.held(one)
+            and self._mirror.is_ours(agent.generation)
+        }
+        self._claims.forget({container_id(one) for one in pods})
+        for container, one in tuple(self._unheld.items()):
+            try:
+                self._claims.hold_again(one)
+            except ClaimLost:
+                continue  # its gate does not open
+            except Fault:
+                return  # the next look tries again
+            self._unheld.pop(container, None)
 
     def _equipped(
         self, agents: Sequence[Container], pods: Sequence[Mapping[str, Any]]
@@ -504,6 +528,8 @@ class KubernetesEngine:
         """Attach once, write all the bytes, and wait until the agent says that its gate is open."""
         name, _ = name_and_uid(container)
         doing = f"opening the gate of pod {name}"
+        if (unheld := self._unheld.get(container)) is not None:
+            self._claims.hold_again(unheld)
         query = [("container", CONTAINER), ("stdin", "true"), ("stdout", "true")]
         try:
             streams = self._streams(container, "attach", query, doing)

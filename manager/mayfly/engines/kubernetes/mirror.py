@@ -53,6 +53,11 @@ class Mirror:
             return ContainerId(container), HostId(host)
         return None
 
+    def is_ours(self, generation: Generation) -> bool:
+        """Whether an agent of that generation was made here: its witness is there."""
+        known = self._root is not None and naming.is_generation(generation)
+        return known and self._root is not None and (self._root / generation).is_dir()
+
     def is_unheard(self, generation: Generation) -> bool:
         """Whether an earlier manager's agent has not been asked."""
         return self._root is not None and unheard(self._root, generation).exists()
