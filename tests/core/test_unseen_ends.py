@@ -65,8 +65,23 @@ def note(manager: Manager) -> str:
 
 @pytest.mark.parametrize(
     ("had", "given"),
-    [(("d0",), ("d0",)), ((), ("d0",)), (("d0",), ()), (("d0", "d1"), ("d1",))],
-    ids=["the same", "what it had is not known", "what it has is not known", "one of two"],
+    [
+        (("GPU-0",), ("GPU-0",)),
+        ((), ("GPU-0",)),
+        (("GPU-0",), ()),
+        (("GPU-0", "GPU-1"), ("GPU-1",)),
+        (("GPU-0",), ("gpu.nvidia.com/node-1/gpu-3",)),
+        (("gpu.nvidia.com/node-1/gpu-3",), ("GPU-0",)),
+        (("gpu.nvidia.com/node-1/gpu-3",), ("gpu.nvidia.com/node-1/gpu-3-mig-1g.10gb-19-0",)),
+        (("GPU-0",), ("MIG-0",)),
+        (("GPU-0::1",), ("GPU-0::2",)),
+        (("nvidia0",), ("nvidia0/gi1",)),
+    ],
+    ids=[
+        *("the same", "what it had is not known", "what it has is not known", "one of two"),
+        *("by UUID and by its driver", "by its driver and by UUID", "a part of it by its driver"),
+        *("a part of it by UUID", "another turn of it", "another plugin's"),
+    ],
 )
 def test_no_other_slot_works_on_a_gpu_that_processes_may_be_on(
     had: tuple[str, ...], given: tuple[str, ...]
@@ -85,9 +100,9 @@ def test_no_other_slot_works_on_a_gpu_that_processes_may_be_on(
 
 def test_a_host_that_was_lost_has_its_time_from_when_it_is_back() -> None:
     """However long ago that was; after the first agent there nobody waits."""
-    manager = gone(("d0",))
+    manager = gone(("GPU-0",))
     manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
-    other = made_anew(manager, ("d0",))
+    other = made_anew(manager, ("GPU-0",))
     first, second = manager.submit("a"), manager.submit("a")
     assert runs(manager, first) == manager.own("a-0")
     assert runs(manager, second) is None
@@ -98,11 +113,11 @@ def test_a_host_that_was_lost_has_its_time_from_when_it_is_back() -> None:
 
 
 def test_a_slots_own_agent_too_waits_for_a_host_that_was_lost() -> None:
-    manager = gone(("d0",))
+    manager = gone(("GPU-0",))
     manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
-    manager.host.boxes[manager.own("a-1")].devices = ("d1",)
+    manager.host.boxes[manager.own("a-1")].devices = ("GPU-1",)
     before = manager.own("a-0")
-    manager.host.boxes[before].devices = ("d0",)
+    manager.host.boxes[before].devices = ("GPU-0",)
     spec = next(one for one in manager.desired.slots if one.name == "a-0")
     manager.run()
     ends = unseen_ends(manager.desired, manager.memory, manager.host.now)
@@ -112,16 +127,25 @@ def test_a_slots_own_agent_too_waits_for_a_host_that_was_lost() -> None:
     assert on_its_gpus(ends, spec, agent, later) is None
 
 
-def test_an_agent_on_another_gpu_waits_for_nobody() -> None:
-    manager = gone(("d0",))
-    other = made_anew(manager, ("d1",))
+@pytest.mark.parametrize(
+    ("had", "given"),
+    [
+        ("GPU-0", "GPU-1"),
+        ("MIG-0", "MIG-1"),
+        ("GPU-0::1", "GPU-1::1"),
+        ("gpu.nvidia.com/node-1/gpu-0", "gpu.nvidia.com/node-2/gpu-0"),
+    ],
+)
+def test_an_agent_on_another_gpu_waits_for_nobody(had: str, given: str) -> None:
+    manager = gone((had,))
+    other = made_anew(manager, (given,))
     assert runs(manager, manager.submit("a")) == other
     assert WAITS not in note(manager)
 
 
 def test_before_there_is_an_account_of_that_end_it_is_waited_for_already() -> None:
-    manager = gone(("d0",))
-    manager.host.boxes[manager.own("a-1")].devices = ("d0",)
+    manager = gone(("GPU-0",))
+    manager.host.boxes[manager.own("a-1")].devices = ("GPU-0",)
     manager.turn()
     assert runs(manager, manager.submit("a")) is None
 

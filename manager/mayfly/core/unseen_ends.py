@@ -15,6 +15,7 @@ from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpec
 from mayfly.core.slots import UNSEEN_MARGIN, SlotStatus, within
 
+UUIDS = ("GPU-", "MIG-")  # how those of NVIDIA's begin
 NOTICED = 30.0  # seconds in which it is noticed that an agent is gone, and more
 
 
@@ -88,10 +89,11 @@ def on_its_gpus(
 
 def _met(end: UnseenEnd, spec: SlotSpec, agent: Agent) -> UnseenEnd | None:
     """The same with its time as it is for that agent; ``None``: that has no GPU of it."""
-    if end.devices and agent.devices:
-        if set(end.devices).isdisjoint(agent.devices):
-            return None
+    pairs = [(one, other) for one in end.devices for other in agent.devices]
+    if any(_of(one) == _of(other) for one, other in pairs):
         return replace(end, since=max(end.since, agent.ready or end.since))
+    if pairs and all(are_two(one, other) for one, other in pairs):
+        return None
     if end.slot == spec.name:
         return None  # which its own slot waits for anyway
     # Who stood at its gate before has had its GPUs since then.
@@ -105,12 +107,38 @@ def after_opening(
     """The GPUs that nobody has been at work on since, of the slots for which that agent's opened gate has
     changed it: nothing is left on those that it has.
     """
-    found = {}
+    found, its = {}, {_of(one) for one in agent.devices}
     for name, known in slots.items():
-        left = tuple(one for one in known.unseen_devices if one not in agent.devices)
+        left = tuple(one for one in known.unseen_devices if _of(one) not in its)
         if left != known.unseen_devices:
             found[name] = left
     return found
+
+
+def are_two(one: str, other: str) -> bool:
+    """Whether these are names of two GPUs for certain, that have nothing in common.
+
+    A GPU has a name by its UUID, and another by whoever gives it away (DRIVER/POOL/DEVICE); one that is split
+    has one of its own beside those of its parts (MIG-…). So only names of one kind tell two GPUs apart.
+    """
+    one, other = _of(one), _of(other)
+    if one == other:
+        return False
+    if any(one.startswith(kind) and other.startswith(kind) for kind in UUIDS):
+        return True
+    (driver, pool), (its_driver, its_pool) = _place(one), _place(other)
+    return driver != "" and driver == its_driver and pool != its_pool
+
+
+def _of(name: str) -> str:
+    """The GPU's own name, of one that is shared by time: GPU-…::2 is one turn of it."""
+    return name.partition("::")[0]
+
+
+def _place(name: str) -> tuple[str, str]:
+    """Its driver, and the pool of its devices, which is most often a node; empty where it says none."""
+    parts = name.split("/")
+    return (parts[0], parts[1]) if len(parts) == 3 else ("", "")
 
 
 def noted(row: SlotStatus, ends: Iterable[UnseenEnd], now: float) -> SlotStatus:
