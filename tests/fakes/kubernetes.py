@@ -221,6 +221,7 @@ class FakeCluster:
         self.lock = threading.RLock()
         self._bell = threading.Condition(self.lock)
         self.uid = str(uuid.uuid4())  # of its namespace
+        self.token = "secret"
         self.lingering = False  # whether attachments stand although their container has ended
         self.ahead = 0.0  # seconds that its clock is ahead of ours
         self.quotas: list[Document] = []
@@ -287,7 +288,7 @@ class FakeCluster:
                 "current-context": "fake",
                 "contexts": [{"name": "fake", "context": {"cluster": "fake", "user": "me"}}],
                 "clusters": [{"name": "fake", "cluster": {"server": self.server}}],
-                "users": [{"name": "me", "user": {"token": "secret"}}],
+                "users": [{"name": "me", "user": {"token": self.token}}],
             }
         )
 
@@ -463,7 +464,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _failing(self, method: str, path: str) -> bool:
         self.fake.calls.append(f"{method} {path}")
-        if self.headers.get("Authorization") != "Bearer secret":
+        if self.headers.get("Authorization") != f"Bearer {self.fake.token}":
             self._refuse(401, "Unauthorized")
             return True
         found = self.fake.fault(method, path)

@@ -56,6 +56,7 @@ MODULES = (
     "state",
     "stimuli",
     "tainted_devices",
+    "token_end",
     "throttle",
     "waiting",
     "workspace",

@@ -42,6 +42,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import Source
 from mayfly.core.tainted_devices import TaintedDevice
+from mayfly.core.token_end import Credential
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -100,6 +101,7 @@ class Survey:
     ] = ()  # containers of others that were given GPUs
     clients: ClientRecords = field(default_factory=ClientRecords)  # what services hand out
     tainted: tuple[TaintedDevice, ...] = ()  # GPUs that the engine gives to nobody
+    credential: Credential | None = None  # by which it knows the manager; None: by none that ends
     # of which agents of ours something is there that they have made, and whose slots those were
     belongings: Mapping[Generation, SlotName] = field(default_factory=dict)
 

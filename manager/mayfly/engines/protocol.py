@@ -33,6 +33,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.sandbox import SandboxPlan
 from mayfly.core.tainted_devices import TaintedDevice
+from mayfly.core.token_end import Credential
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.output_kept import Chunk
 from mayfly.edge.results import Taken
@@ -84,6 +85,7 @@ class EngineFacts:
     )
     restart: Condition | None = None  # what a restart of it costs; None: nothing
     tainted: tuple[TaintedDevice, ...] = ()  # what it gives to nobody until a person has looked
+    credential: Credential | None = None  # None: it knows the manager by none that ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,7 @@ def survey_of(
         hook=shutil.which("nvidia-container-runtime-hook") is not None,
         clients=_clients(Path(config.host.state_dir)),
         tainted=info.tainted,
+        credential=info.credential,
     )
 
 

@@ -27,7 +27,7 @@ from mayfly.core.stimuli import (
     Stopping,
 )
 from mayfly.core.tainted_devices import tainted_conditions
-from mayfly.core.token_end import token_conditions
+from mayfly.core.token_end import credential_conditions, token_conditions
 from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.free_memory import give_back
@@ -238,6 +238,7 @@ class Loop:
                 *image_conditions(state.desired.slots, state.survey, state.traits, now)
             ],
             "the tokens' ends": lambda: token_conditions(services.token_ends(config), now),
+            "the engine's token": lambda: credential_conditions(state.survey.credential, now),
             "the jobs that wait": lambda: state.queues.conditions(config.pools, state.memory, now),
         }
         conditions = [

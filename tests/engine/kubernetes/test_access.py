@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing, Refused
@@ -51,6 +60,80 @@ def test_a_token_in_a_file_comes_before_one_that_stands_there(tmp_path: Path) ->
     (tmp_path / "token").write_text("younger\n")
     found = reached(tmp_path, {"token": "older", "tokenFile": "token"})
     assert found.headers() == {"Authorization": "Bearer younger"}
+
+
+def test_a_token_that_is_replaced_in_its_file_is_used(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first\n")
+    found = reached(tmp_path, {"tokenFile": "token"})
+    assert found.headers() == {"Authorization": "Bearer first"}
+    (tmp_path / "new").write_text("second\n")
+    (tmp_path / "new").replace(tmp_path / "token")
+    assert found.headers() == {"Authorization": "Bearer second"}
+
+
+def test_a_token_that_is_replaced_in_a_kubeconfig_is_used_once_it_is_there_whole(
+    tmp_path: Path,
+) -> None:
+    found = reached(tmp_path, {"token": "first"})
+    file = tmp_path / "kubeconfig"
+    whole = file.read_text().replace("first", "the-second")
+    for half in ("", whole[: len(whole) // 2], "[]"):
+        file.write_text(half)
+        assert found.headers() == {"Authorization": "Bearer first"}
+    file.write_text(whole)
+    assert found.headers() == {"Authorization": "Bearer the-second"}
+
+
+def certificate(place: Path) -> bytes:
+    """A certificate and its key, as files that replace those of before; the certificate, as DER."""
+    key = generate_private_key(SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "mayfly")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .sign(key, SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for part, data in (("certificate", made.public_bytes(Encoding.PEM)), ("key", private)):
+        (place / "new").write_bytes(data)
+        (place / "new").replace(place / part)
+    return made.public_bytes(Encoding.DER)
+
+
+def shown(found: Access, place: Path) -> bytes | None:
+    """What a server sees of us that asks for a certificate."""
+    ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ours.load_cert_chain(place / "certificate", place / "key")
+    ours.load_verify_locations(place / "certificate")
+    ours.verify_mode = ssl.CERT_REQUIRED
+    one, other = socket.socketpair()
+    seen: list[bytes | None] = []
+
+    def serve() -> None:
+        with suppress(OSError), ours.wrap_socket(one, server_side=True) as served:
+            seen.append(served.getpeercert(binary_form=True))
+            served.sendall(b"x")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    found.headers()
+    assert found.context is not None
+    with suppress(OSError), found.context.wrap_socket(other) as ends:
+        ends.recv(1)
+    thread.join()
+    return seen[0] if seen else None
+
+
+def test_a_certificate_that_is_replaced_is_used_by_the_next_connection(tmp_path: Path) -> None:
+    first = certificate(tmp_path)
+    user = {"client-certificate": "certificate", "client-key": "key"}
+    server = {"server": "https://lab", "insecure-skip-tls-verify": True}
+    found = reached(tmp_path, user, server)
+    assert shown(found, tmp_path) == first
+    second = certificate(tmp_path)
+    assert shown(found, tmp_path) == second
 
 
 def test_a_token_that_a_program_gives_is_asked_for_once_while_it_is_good(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """How a cluster is reached and who we are there: a kubeconfig, or the account of the manager's own pod.
 
-A token in a file and one that a program gives are read again before they are old; what they say is kept in
-memory alone. Certificates that stand in a kubeconfig itself go to a file of this user's for the moment in
-which the TLS library reads them, since it takes no others.
+A token in a file and one that a program gives are read again before they are old, and what stands in a
+kubeconfig once that is another file; what they say is kept in memory alone. Certificates that stand in a
+kubeconfig itself go to a file of this user's for the moment in which the TLS library reads them, since it
+takes no others.
 """
 
 from __future__ import annotations
@@ -28,7 +29,6 @@ from mayfly.edge.faults import Passing, Refused
 
 OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PLUGIN_SECONDS = 20.0
-AGAIN = 60.0  # seconds after which a token's file is read again
 # Keys of a kubeconfig's cluster and user that change where or who we are, and are not known here.
 UNSUPPORTED = ("proxy-url", "tls-server-name")
 AS = ("as", "as-uid", "as-groups", "as-user-extra", "username", "auth-provider")
@@ -46,6 +46,10 @@ class Access:
     server: str  # https://HOST:PORT, without a slash at its end
     context: ssl.SSLContext | None  # None: it is http
     token: Callable[[], str | None] = field(default=lambda: None, repr=False)
+    renew: Callable[[], None] = field(default=lambda: None, repr=False)  # a certificate, if need be
+    place: Path | None = None  # where the token stands; None: a program gives it, or there is none
+    renewed: bool = False  # somebody else sees to it that it does not end
+    user: str = ""  # what a kubeconfig calls who we are
 
     @property
     def address(self) -> tuple[str, int]:
@@ -60,6 +64,7 @@ class Access:
 
     def headers(self) -> dict[str, str]:
         """Who we are; a certificate says it without any."""
+        self.renew()
         token = self.token()
         return {} if token is None else {"Authorization": f"Bearer {token}"}
 
@@ -95,7 +100,10 @@ def _own() -> Access:
         )
     host = f"[{host}]" if ":" in host else host
     context = ssl.create_default_context(cafile=str(OWN / "ca.crt"))
-    return Access(f"https://{host}:{port or '443'}", context, _FileToken(OWN / "token"))
+    token = _FileToken(OWN / "token")
+    return Access(
+        f"https://{host}:{port or '443'}", context, token, place=OWN / "token", renewed=True
+    )
 
 
 def _read(paths: Iterable[Path]) -> Files:
@@ -139,7 +147,7 @@ def _chosen(files: Files, wanted: str | None) -> Access:
     context = _named(files, "contexts", wanted or next(filter(None, current), None))[0]["context"]
     cluster, of_cluster = _named(files, "clusters", context["cluster"])
     user, of_user = _named(files, "users", context["user"])
-    cluster, user = cluster["cluster"], user.get("user") or {}
+    cluster, name, user = cluster["cluster"], str(context["user"]), user.get("user") or {}
     server = str(cluster["server"]).rstrip("/")
     for key, path in (
         *((one, of_cluster) for one in UNSUPPORTED if cluster.get(one)),
@@ -147,8 +155,16 @@ def _chosen(files: Files, wanted: str | None) -> Access:
     ):
         raise Refused(f"the kubeconfig {path} says {key}, which is not supported here")
     # What a file names is beside that file.
-    tls = _tls(cluster, user, of_cluster.parent, of_user.parent) if _is_tls(server) else None
-    return Access(server, tls, _token(user, of_user.parent))
+    tls = _tls(cluster, of_cluster.parent) if _is_tls(server) else None
+    own = _OfUser(of_user, name, user, tls)
+    if user.get("tokenFile"):  # which is the younger of the two, where both are there
+        file = of_user.parent / user["tokenFile"]
+        return Access(server, tls, _FileToken(file), own.renew, file, renewed=True, user=name)
+    if user.get("token"):
+        return Access(server, tls, own.token, own.renew, of_user, user=name)
+    if user.get("exec"):
+        return Access(server, tls, _PluginToken(user["exec"]), own.renew)
+    return Access(server, tls, renew=own.renew)
 
 
 def _is_tls(server: str) -> bool:
@@ -171,9 +187,7 @@ def _names(files: Files) -> str:
     return ":".join(str(path) for path, _ in files)
 
 
-def _tls(
-    cluster: Mapping[str, Any], user: Mapping[str, Any], of_cluster: Path, beside: Path
-) -> ssl.SSLContext:
+def _tls(cluster: Mapping[str, Any], of_cluster: Path) -> ssl.SSLContext:
     authority = cluster.get("certificate-authority-data")
     file = cluster.get("certificate-authority")
     context = ssl.create_default_context(
@@ -182,6 +196,72 @@ def _tls(
     )
     if cluster.get("insecure-skip-tls-verify"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+State = tuple[int, int, int]  # of a file: which it is, when it was written, its size
+
+
+def _state(path: Path) -> State | None:
+    """``None``: it is not there."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns, about.st_size
+
+
+class _OfUser:
+    """What a kubeconfig says of who we are, as long as it says so; may be asked from any thread.
+
+    Where the file is another it is read again. One that is not whole, or says nothing of use, changes
+    nothing, and is looked at again.
+    """
+
+    def __init__(
+        self, path: Path, name: str, said: Mapping[str, Any], context: ssl.SSLContext | None
+    ) -> None:
+        self._path = path
+        self._name = name
+        self._context = context
+        self._token = str(said.get("token") or "")
+        self._states: tuple[State | None, ...] = ()
+        self._reading = threading.Lock()
+        self._take(said)
+        self._states = self._now(said)
+
+    def token(self) -> str:
+        """That stands there."""
+        return self._token
+
+    def renew(self) -> None:
+        """Take what has changed there."""
+        if self._states == self._now(self._said):
+            return
+        with self._reading:
+            try:
+                user, _ = _named([(self._path, _document(self._path))], "users", self._name)
+                said = user.get("user") or {}
+                states = self._now(said)
+                self._take(said)
+            except (Refused, KeyError, TypeError, AttributeError, OSError, ValueError):
+                return  # (ssl.SSLError is an OSError, binascii.Error a ValueError.)
+            self._states = states
+
+    def _now(self, said: Mapping[str, Any]) -> tuple[State | None, ...]:
+        named = (said.get(one) for one in ("client-certificate", "client-key"))
+        paths = (self._path, *(self._path.parent / one for one in named if one))
+        return tuple(map(_state, paths))
+
+    def _take(self, said: Mapping[str, Any]) -> None:
+        if self._context is not None:
+            _take_certificate(self._context, said, self._path.parent)
+        self._token = str(said.get("token") or "") or self._token
+        self._said = said
+
+
+def _take_certificate(context: ssl.SSLContext, user: Mapping[str, Any], beside: Path) -> None:
+    """Who connects from now on does so by that certificate."""
     if user.get("client-certificate-data"):
         with tempfile.TemporaryDirectory() as place:
             pair = Path(place) / "pair.pem"
@@ -192,18 +272,6 @@ def _tls(
     elif user.get("client-certificate"):
         key = str(beside / user["client-key"])
         context.load_cert_chain(str(beside / user["client-certificate"]), key)
-    return context
-
-
-def _token(user: Mapping[str, Any], beside: Path) -> Callable[[], str | None]:
-    if user.get("tokenFile"):  # which is the younger of the two, where both are there
-        return _FileToken(beside / user["tokenFile"])
-    if user.get("token"):
-        said = str(user["token"])
-        return lambda: said
-    if user.get("exec"):
-        return _PluginToken(user["exec"])
-    return lambda: None
 
 
 class _FileToken:
@@ -211,11 +279,11 @@ class _FileToken:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: tuple[str, float] | None = None  # and when it was read
+        self._known: tuple[str, State | None] | None = None  # and of which file that is
 
     def __call__(self) -> str:
-        known, now = self._known, time.monotonic()
-        if known is None or now - known[1] > AGAIN:
+        known, now = self._known, _state(self._path)
+        if known is None or now is None or now != known[1]:
             try:
                 known = (self._path.read_text(encoding="ascii").strip(), now)
             except (OSError, UnicodeDecodeError) as error:

@@ -22,6 +22,7 @@ from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.header_values import date_of
 from mayfly.engines.kubernetes.access import Access
+from mayfly.engines.kubernetes.credential import ended
 from mayfly.engines.protocol import Gone, NameTaken
 
 MOST = 64 * 1024 * 1024  # bytes of an answer
@@ -89,6 +90,9 @@ class Api:
             method, f"{path}{_asked(query)}", doing, headers, seconds, body=sent
         )
         document = _document(data)
+        if answer.status == 401:
+            self._pool.clear()  # a connection is known by the certificate that it was made with
+            document["message"] = f"{document.get('message')}{ended(self.access)}"
         if answer.status >= 300:
             raise fault_of(answer.status, document, doing, answer.headers.get("Retry-After"))
         return document

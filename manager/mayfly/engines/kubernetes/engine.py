@@ -44,6 +44,7 @@ from mayfly.engines.kubernetes.access import access
 from mayfly.engines.kubernetes.api import Api, Changed
 from mayfly.engines.kubernetes.authority import authority_of
 from mayfly.engines.kubernetes.claims import GROUP, ClaimLost, Claims
+from mayfly.engines.kubernetes.credential import credential_of
 from mayfly.engines.kubernetes.ends import Ends
 from mayfly.engines.kubernetes.examination import findings
 from mayfly.engines.kubernetes.lease import CALL, NamespaceLease, holder_of
@@ -199,6 +200,7 @@ class KubernetesEngine:
             recursive_read_only=True,
             self_removal=None,
             tainted=self._quarantine.rules() if self.cluster.device_classes else (),
+            credential=credential_of(self._api.access, self.cluster),
         )
 
     def _identity(self) -> str:
@@ -394,7 +396,7 @@ class KubernetesEngine:
             self._mirror.ready(generation)
         if account_of(said.decode(errors="replace")).opened:
             users = [user[1] for line in lines if (user := _USER.fullmatch(line)) is not None]
-            keys = [key[1] for line in lines if (key := _KEY.fullmatch(line)) is not None]
+            keys = [found[1] for line in lines if (found := _KEY.fullmatch(line)) is not None]
             # A job that may become root could write one, and its launcher makes none.
             key = keys[0] if keys and not job_may_be_root(one) else ""
             self._mirror.opened(generation, users[0] if users else None, key)

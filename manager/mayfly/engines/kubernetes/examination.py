@@ -6,16 +6,20 @@ Only asked, never tried: the API server says itself what somebody may do.
 from __future__ import annotations
 
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
+from mayfly.core.model import Severity
 from mayfly.core.quantities import whole_number
+from mayfly.core.token_end import severity_of, told_of
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP
+from mayfly.engines.kubernetes.credential import credential_of
 from mayfly.engines.kubernetes.lease import NAME as LEASE
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import OURS, tainted_of
@@ -40,6 +44,7 @@ APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
     """What there is to find; a ``Fault`` where the API server does not answer."""
     yield from _kubeconfig(cluster)
+    yield from _token(api, cluster)
     missing = [
         f"{verb} {what}"
         for group, what, verb in (*NEEDED, *(CLAIMS if cluster.device_classes else ()))
@@ -79,6 +84,19 @@ def _kubeconfig(cluster: Cluster) -> Iterator[Finding]:
             if mode & 0o077:
                 text = f"{cluster.kubeconfig} can be read by others (mode {mode:04o})"
                 yield Finding(False, text, f"sudo chmod 600 {quote(cluster.kubeconfig)}")
+
+
+def _token(api: Api, cluster: Cluster) -> Iterator[Finding]:
+    """When that by which the cluster knows Mayfly ends."""
+    known = credential_of(api.access, cluster)
+    if known is None:
+        return
+    now = time.time()
+    text = f"the token in {known.place} {told_of(known.end, now)}"
+    if known.renewed:
+        yield Finding(known.end > now, f"{text}; somebody else renews it", known.fix)
+    else:
+        yield Finding(severity_of(known.end, now) in (None, Severity.INFO), text, known.fix)
 
 
 def _may(api: Api, namespace: str, group: str, what: str, verb: str) -> bool:
