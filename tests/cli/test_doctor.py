@@ -36,6 +36,7 @@ from mayfly.core.model import (
     Condition,
     Config,
     Dataset,
+    GatewayHealth,
     HostSpec,
     Limits,
     PoolName,
@@ -211,11 +212,28 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
     ),
     (replace(WELL, strangers=("azure-0",)), "engine.alone", State.FAIL, "azure-0", "--take-over"),
     (
-        replace(WELL, config=config_of(replace(LOCAL, containers=True)), gateway=AWAY, engine=GATED),
+        replace(
+            WELL,
+            config=config_of(replace(LOCAL, containers=True)),
+            gateway=GatewayHealth(AWAY),
+            engine=GATED,
+        ),
         "engine.containers",
         State.FAIL,
         "jobs of pool local wait: the gateway does not run",
         "sudo systemctl start mayfly-gateway",
+    ),
+    (
+        replace(
+            WELL,
+            config=config_of(replace(LOCAL, containers=True)),
+            gateway=GatewayHealth("", (Condition("x.y", Severity.ERROR, "no room", "df -h"),)),
+            engine=GATED,
+        ),
+        "engine.containers",
+        State.FAIL,
+        "no room",
+        "df -h",
     ),
     (
         replace(WELL, config=config_of(replace(LOCAL, containers=True)), engine=UNGATED),

@@ -12,13 +12,18 @@ from mayfly.core.facts import AgentCleared, AgentExited
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Closing,
+    Condition,
     Config,
     Generation,
+    HostId,
     HostSpec,
+    PoolName,
     Removal,
+    Severity,
     SlotName,
     World,
 )
+from mayfly.core.observed import Observed
 from mayfly.core.slots import status_of
 from mayfly.core.stimuli import Failure, Family
 from mayfly.engines.docker.about import LINES
@@ -275,6 +280,19 @@ def test_gates_wait_for_a_gateway_where_jobs_may_have_containers_and_only_there(
     known.turn()
     assert "a" in {known.memory.agents[name].pool for name in opens(known)}
     assert not gateway_conditions(config, known.state.observed.world, known.memory)
+
+
+def test_what_a_gateway_sees_is_told_while_it_serves_of_pools_that_are_there() -> None:
+    config = Config(HostSpec("box"), (pool("a", containers=True), pool("b")))
+    of_host = Condition("x.y", Severity.ERROR, "no addresses", "# do")
+    of_a, of_b = (replace(of_host, pool=PoolName(name)) for name in "ab")
+    seen = Observed(HostId("box")).gateway_seen("", (of_host, of_a, of_b))
+    assert gateway_conditions(config, seen.world, Memory()) == [of_host, of_a]
+    assert seen.gateway_seen("", (of_host, of_a, of_b)) is seen
+    (away,) = gateway_conditions(config, seen.gateway_seen("it is away", ()).world, Memory())
+    assert away.code == "gateway.away"
+    nowhere = Config(HostSpec("box"), (pool("a"),))
+    assert gateway_conditions(nowhere, seen.world, Memory()) == []
 
 
 def test_a_refusal_is_part_of_the_account_of_an_end() -> None:

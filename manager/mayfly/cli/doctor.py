@@ -26,6 +26,7 @@ from mayfly.core.model import (
     LABEL_CUDA,
     Condition,
     Config,
+    GatewayHealth,
     PoolName,
     PoolSpec,
     Severity,
@@ -92,8 +93,8 @@ class Facts:
     engine_look: str = "sudo systemctl status docker"  # where it does not answer
     findings: tuple[Finding, ...] = ()  # of the engine's own
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
-    # why the gateway serves nobody; "": it does; None: no pool needs it, or this user may not ask it
-    gateway: str | None = None
+    # how the gateway fares; None: no pool needs it, or this user may not ask it
+    gateway: GatewayHealth | None = None
     survey: Survey | None = None
     job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
     job_images_untold: str = ""  # why there may be more of them; empty: there are none
@@ -303,11 +304,12 @@ def _containers(facts: Facts) -> Iterator[Verdict]:
         yield fail(f"jobs of pool {pools} get no containers of their own: {why}", fix)
     elif facts.gateway is None:
         yield skip("only root may ask the gateway: sudo mayfly doctor")
-    elif facts.gateway:
+    elif facts.gateway.missing:
         fix = "sudo systemctl start mayfly-gateway"
-        yield fail(f"jobs of pool {pools} wait: {facts.gateway}", fix)
+        yield fail(f"jobs of pool {pools} wait: {facts.gateway.missing}", fix)
     else:
         yield ok(f"the gateway serves the jobs of pool {pools}")
+        yield from (fail(one.text, one.fix) for one in facts.gateway.conditions)
 
 
 # -- GPUs ------------------------------------------------------------------------------------------

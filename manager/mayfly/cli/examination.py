@@ -29,6 +29,7 @@ from mayfly.core.model import (
     Condition,
     Config,
     ContainerId,
+    GatewayHealth,
     HostId,
     HostSpec,
     PoolName,
@@ -171,10 +172,10 @@ def job_images_of(
     return found, ""
 
 
-def _gateway(config: Config) -> str | None:
-    """Why the gateway serves no job, where a pool needs it and it may be asked."""
+def _gateway(config: Config) -> GatewayHealth | None:
+    """How the gateway fares, where a pool needs it and it may be asked."""
     wanted = any(pool.containers for pool in config.pools)
-    return Doors(Path(config.host.state_dir)).missing() if wanted and os.geteuid() == 0 else None
+    return Doors(Path(config.host.state_dir)).health() if wanted and os.geteuid() == 0 else None
 
 
 def _host_id(state: Path) -> HostId | None:

@@ -140,9 +140,13 @@ class Clearings(Tries):
 
 
 def gateway_conditions(config: Config, world: World, memory: Memory) -> list[Condition]:
-    """That the gateway does not answer, for the pools whose jobs may have containers."""
+    """That the gateway does not answer, or what it sees, for the pools whose jobs may have containers."""
     pools = [pool.name for pool in config.pools if pool.containers]
-    if not pools or not world.gateway or memory.pause is not None:
+    if not pools:
+        return []
+    if not world.gateway:
+        return [one for one in world.gateway_sees if one.pool is None or one.pool in pools]
+    if memory.pause is not None:
         return []
     return [
         Condition(

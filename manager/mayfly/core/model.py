@@ -792,6 +792,7 @@ class World:
     # What agents have made whom nobody remembers, by whose it is, and whose slot that was.
     unowned: Mapping[Generation, SlotName] = field(default_factory=dict)
     gateway: str = ""  # why no agent can have containers of its own now; "": any can
+    gateway_sees: tuple[Condition, ...] = ()  # what is the matter by the gateway's own look
 
 
 @dataclass(frozen=True, slots=True)
@@ -804,6 +805,14 @@ class Condition:
     fix: str
     pool: PoolName | None = None  # None: it concerns the host
     slots: tuple[SlotName, ...] = ()  # those of the pool that it concerns, where not all of it
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayHealth:
+    """How the gateway fares, as it says itself."""
+
+    missing: str = ""  # why it serves nobody now; "": it does
+    conditions: tuple[Condition, ...] = ()  # what is the matter by its own look
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from typing import TypeVar
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
     Closing,
+    Condition,
     Container,
     ContainerId,
     ContainerState,
@@ -184,9 +185,12 @@ class Observed:
         """The doors of agents that have ended are shut."""
         return self._with(closed={**self.world.closed, **closed}) if closed else self
 
-    def gateway_seen(self, missing: str) -> Observed:
-        """Whether agents can have containers of their own."""
-        return self if missing == self.world.gateway else self._with(gateway=missing)
+    def gateway_seen(self, missing: str, conditions: tuple[Condition, ...] = ()) -> Observed:
+        """Whether agents can have containers of their own, and what else their gateway says."""
+        known = (self.world.gateway, self.world.gateway_sees)
+        if (missing, conditions) == known:
+            return self
+        return self._with(gateway=missing, gateway_sees=conditions)
 
     def unowned_seen(self, found: Mapping[Generation, SlotName], memory: Memory) -> Observed:
         """What agents have made of which some may be remembered by nobody.

@@ -20,6 +20,7 @@ from mayfly.core.model import (
     NOTHING_TAKEN,
     Breach,
     Closing,
+    Condition,
     Config,
     Container,
     ContainerId,
@@ -196,9 +197,10 @@ class WitnessesRead:
 
 @dataclass(frozen=True, slots=True)
 class GatewaySeen:
-    """Whether agents can have containers of their own now."""
+    """Whether agents can have containers of their own now, and what the gateway sees of the host."""
 
     missing: str  # why not; "": they can
+    conditions: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,8 +186,8 @@ class Draft:
             case WitnessesRead(found=found, unreadable=unreadable, closed=closed):
                 observed = self.state.observed.witnessed(found, unreadable, self.now)
                 self._set(observed=observed.shut(closed), witnesses_read=True)
-            case GatewaySeen(missing=missing):
-                self._set(observed=self.state.observed.gateway_seen(missing))
+            case GatewaySeen(missing=missing, conditions=conditions):
+                self._set(observed=self.state.observed.gateway_seen(missing, conditions))
             case ClientSign():
                 self._on_sign(stimulus)
             case ServiceAnswered(pool=pool):

@@ -25,6 +25,7 @@ GRANT = "grant.json"
 MADE = "made"
 REFUSALS = "refusals"
 REFUSALS_MOST = 64 * 1024  # bytes
+HEALTH_MOST = 256 * 1024  # of what it says of itself
 
 
 def folder(state_dir: Path) -> Path:

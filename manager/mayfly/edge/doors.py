@@ -19,7 +19,14 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from mayfly.core.model import Closing, Generation
+from mayfly.core.model import (
+    Closing,
+    Condition,
+    GatewayHealth,
+    Generation,
+    PoolName,
+    Severity,
+)
 from mayfly.core.naming import is_generation
 from mayfly.edge import door_places
 from mayfly.edge.faults import Passing, Refused
@@ -102,22 +109,23 @@ class Doors:
         """Remove the directory; gone already is success."""
         remove_tree(self.path(generation))
 
-    def missing(self) -> str:
-        """Why the gateway serves nobody now; ``""``: it does."""
+    def health(self) -> GatewayHealth:
+        """How the gateway fares."""
         try:
-            status = self._ask("GET", door_places.HEALTH, ANSWER)
+            status, said = self._ask("GET", door_places.HEALTH, ANSWER)
         except (FileNotFoundError, ConnectionRefusedError):
-            return "the gateway does not run"
+            return GatewayHealth("the gateway does not run")
         except (OSError, http.client.HTTPException) as error:
-            return f"the gateway does not answer ({error or type(error).__name__})"
-        return "" if status == http.client.OK else f"the gateway is not well (status {status})"
+            return GatewayHealth(f"the gateway does not answer ({error or type(error).__name__})")
+        if status != http.client.OK:
+            return GatewayHealth(f"the gateway is not well (status {status})")
+        return GatewayHealth("", _conditions(said))
 
-    def _ask(self, method: str, target: str, timeout: float) -> int:
+    def _ask(self, method: str, target: str, timeout: float) -> tuple[int, bytes]:
         with closing(_Connection(self.root / door_places.CONTROL, timeout)) as connection:
             connection.request(method, target)
             reply = connection.getresponse()
-            reply.read(door_places.REFUSALS_MOST)
-            return reply.status
+            return reply.status, reply.read(door_places.HEALTH_MOST)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -144,6 +152,24 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise Passing(f"{doing}: {error.strerror}") from error
+
+
+def _conditions(said: bytes) -> tuple[Condition, ...]:
+    """What a gateway tells of the host; one of another version may tell nothing that is known here."""
+    try:
+        told = json.loads(said).get("conditions", [])
+        return tuple(
+            Condition(
+                one["code"],
+                Severity(one["severity"]),
+                one["text"],
+                one["fix"],
+                None if one["pool"] is None else PoolName(one["pool"]),
+            )
+            for one in told
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()
 
 
 def _refusals(path: Path) -> tuple[tuple[str, ...], int]:

@@ -373,7 +373,7 @@ def _observers(
         ends.keep,
         overfull,
         key,
-        doors.missing,
+        doors.health,
         doors.has_made,
     )
     mounts = MountObserver(

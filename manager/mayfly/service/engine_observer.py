@@ -21,6 +21,7 @@ from mayfly.core.model import (
     Config,
     Container,
     Dataset,
+    GatewayHealth,
     Generation,
     HostId,
     PoolName,
@@ -95,13 +96,13 @@ class EngineObserver:
         running: Callable[[Iterable[Container]], None],
         overfull: Callable[[Generation], bool],
         key: str,
-        gateway: Callable[[], str] = lambda: "",
+        gateway: Callable[[], GatewayHealth] = GatewayHealth,
         made: Callable[[Generation], bool] = lambda _: False,
     ) -> None:
         """``images`` names those to be looked for; ``claim`` makes sure, once and before the first look, that
         the Engine is ours to use; ``running`` is told whose containers of ours run, ``overfull`` says whose
-        witness holds too much; ``key`` is the installation's, for the seals; ``gateway`` says why no agent
-        can have containers of its own now, or ``""``; ``made`` whether one has made something.
+        witness holds too much; ``key`` is the installation's, for the seals; ``gateway`` says how it fares by
+        which agents have containers of their own; ``made`` whether one has made something.
         """
         self._engine = engine
         self._key = key
@@ -117,7 +118,7 @@ class EngineObserver:
         self._overfull = overfull
         self._gateway = gateway
         self._made = made
-        self._gateway_missing = ""  # as it was last told
+        self._gateway_told = GatewayHealth()
         self._asked = Asked("engine-observer", self._once)
         self._layers = LayerSizes(engine, send)
         self._seen: tuple[Container, ...] = ()  # ours that run
@@ -179,10 +180,10 @@ class EngineObserver:
 
     def _look_at_gateway(self) -> None:
         wanted = any(pool.containers for pool in self._config().pools)
-        missing = self._gateway() if wanted else ""
-        if missing != self._gateway_missing:
-            self._gateway_missing = missing
-            self._send(GatewaySeen(missing))
+        health = self._gateway() if wanted else GatewayHealth()
+        if health != self._gateway_told:
+            self._gateway_told = health
+            self._send(GatewaySeen(health.missing, health.conditions))
 
     def _look_around(self) -> None:
         if not self._claimed:

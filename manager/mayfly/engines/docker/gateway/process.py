@@ -25,6 +25,7 @@ from mayfly.engines.docker.gateway.control import Control
 from mayfly.engines.docker.gateway.counting import Counting
 from mayfly.engines.docker.gateway.door import Door
 from mayfly.engines.docker.gateway.handling import Handling
+from mayfly.engines.docker.gateway.host_conditions import HostConditions
 from mayfly.engines.docker.gateway.memory import OF_ALL, OF_ONE, Memory
 from mayfly.engines.docker.gateway.own_code import OwnCode, begin_anew
 from mayfly.engines.docker.gateway.said import say
@@ -50,6 +51,7 @@ class Gateway:
         self._doors: dict[str, Door] = {}
         self._unopened: set[str] = set()  # told already that their door cannot be made
         self._seen: int | None = None  # when the directory of all agents was changed last
+        self._conditions = HostConditions()
         self._events = ContainerEvents(engine, self._doors.values)
         self._handling = Handling(engine, self._events.needed)
         self._code = OwnCode()
@@ -186,6 +188,7 @@ class Gateway:
             "started": self._started,
             "agents": len(self._doors),
             "connections": sum(door.connections for door in self._doors.values()),
+            "conditions": self._conditions.document(),
         }
 
     def _sentence(self) -> str:
