@@ -22,6 +22,7 @@ from mayfly.core.model import (
     Injection,
     PoolName,
     PoolSpec,
+    Registry,
     Removal,
     SlotName,
     Traits,
@@ -232,6 +233,15 @@ def test_a_label_of_an_image_puts_no_line_to_type_into_our_words(label: str) -> 
     told = set(found.obstacles.values())
     assert told
     assert not [sentence for sentence in told if "`" in sentence or "sudo" in sentence]
+
+
+def test_another_place_of_a_registry_s_password_is_another_grant() -> None:
+    def made(**of: str) -> str:
+        registry = Registry("registry.lab", "ci", of)
+        (slot,) = want(pool(containers=True, registries=(registry,))).slots
+        return slot.fingerprint
+
+    assert made(file="/a") == made(file="/a") != made(file="/b")
 
 
 def test_another_way_in_is_another_container() -> None:

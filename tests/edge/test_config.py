@@ -531,7 +531,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            told = EVERYTHING + CLUSTER
+            told = EVERYTHING + CLUSTER + REGISTRIES
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -645,17 +645,43 @@ def test_it_is_known_who_said_each_key(write: Write, tmp_path: Path) -> None:
     }
 
 
+REGISTRIES = pool(
+    "containers = true\n"
+    'allowed_images = ["registry.lab:5000/*", "*"]\n'
+    '[[pool.registries]]\naddress = "registry.lab:5000"\nuser = "ci"\npassword = { file = "/p" }\n'
+    '[[pool.registries]]\naddress = "index.docker.io"\nuser = "$lab"\npassword = { credential = "h" }\n'
+)
 ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/😀"\ntarget = "/x"')
 
 
 @pytest.mark.parametrize(
     "text",
-    [MINIMAL, EVERYTHING, pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'), ODD],
+    [
+        MINIMAL,
+        EVERYTHING,
+        REGISTRIES,
+        pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'),
+        ODD,
+    ],
 )
 def test_what_is_shown_loads_as_the_same_configuration(write: Write, text: str) -> None:
     found = load(write(text), environ={})
     again = load(write("\n".join(config_lines(found.config, found.origins))), environ={})
     assert again.config == found.config
+
+
+def test_registries_of_a_pool_are_read_as_images_name_them(write: Write) -> None:
+    (found,) = load(write(REGISTRIES), environ={}).config.pools
+    assert found.registries == (
+        model.Registry("registry.lab:5000", "ci", {"file": "/p"}),
+        model.Registry("docker.io", "$lab", {"credential": "h"}),
+    )
+
+
+def test_a_registry_s_password_is_in_no_cache_of_jobs(write: Write) -> None:
+    text = REGISTRIES.replace('"/p"', '"/c/p"') + '[[pool.caches]]\nsource = "/c"\ntarget = "/x"\n'
+    with pytest.raises(ConfigError, match="whose jobs can put anything in its place"):
+        load(write(text), environ={})
 
 
 def test_what_is_shown_has_its_units(write: Write) -> None:
@@ -991,6 +1017,39 @@ MISTAKES: list[tuple[str, str]] = [
     (
         pool('allowed_images = ["postgres:*"]'),
         "allowed_images: has no meaning without containers = true",
+    ),
+    (
+        pool('registries = [{ address = "r.lab", user = "u", password = { file = "/p" } }]'),
+        "registries: has no meaning without containers = true",
+    ),
+    (
+        pool(
+            "containers = true\n"
+            'registries = [{ address = "r.lab", user = "u", password = { file = "/p" } }]'
+        ),
+        'no image of it is allowed: add "r.lab/*" to allowed_images',
+    ),
+    (
+        pool(
+            "containers = true\n"
+            'registries = [{ address = "https://r.lab/", user = "u", password = { file = "/p" } }]'
+        ),
+        "without https:// and without a path",
+    ),
+    (
+        pool(
+            "containers = true\n"
+            'registries = [{ address = "docker.io", user = "u", password = "hunter2" }]'
+        ),
+        "a secret is not written here",
+    ),
+    (
+        pool(
+            "containers = true\n"
+            'registries = [{ address = "docker.io", user = "u", password = { file = "/p" } },'
+            ' { address = "index.docker.io", user = "u", password = { file = "/p" } }]'
+        ),
+        "there is more than one entry for docker.io",
     ),
     (
         pool('containers = true\nallowed_images = ["no image"]'),

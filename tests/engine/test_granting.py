@@ -22,6 +22,7 @@ from mayfly.core.model import (
     PoolName,
     PoolSecurity,
     PoolSpec,
+    Registry,
     SlotName,
     SlotSpec,
 )
@@ -46,8 +47,9 @@ POOL = PoolSpec(
     ca="/etc/lab.pem",
     proxy="http://proxy:3128",
     limits=Limits(memory=1 << 30, cpus=2.0, pids=100),
-    allowed_images=("postgres:*",),
+    allowed_images=("postgres:*", "registry.lab/*"),
     pull="always",
+    registries=(Registry("registry.lab", "ci", {"file": "/etc/registry"}),),
 )
 SPEC = SlotSpec(
     name=SlotName("gpu-0"),
@@ -96,7 +98,12 @@ def test_a_grant_says_what_the_agent_itself_has() -> None:
     assert grant.lease == ()
     assert grant.env["HTTPS_PROXY"] == "http://proxy:3128"
     assert grant.ca == "/etc/lab.pem"
-    assert (grant.allowed_images, grant.pull, grant.network) == (("postgres:*",), "always", "own")
+    assert (grant.allowed_images, grant.pull, grant.network) == (
+        ("postgres:*", "registry.lab/*"),
+        "always",
+        "own",
+    )
+    assert grant.registries == POOL.registries
     assert grant.agents == ("lab/agent",)
     assert {"NET_RAW", "MKNOD", "SYS_ADMIN"}.isdisjoint(grant.capabilities)
     assert "secret" not in grant.seal

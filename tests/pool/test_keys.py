@@ -192,6 +192,8 @@ ELSEWHERE = {
     "jobs that ask for an image": ("job_images",),
     # tests/core/test_belongings.py, tests/engine/test_doors.py
     "containers of jobs' own": ("containers", "allowed_images", "pull", "images_keep"),
+    # tests/engine/gateway/test_registry_credentials.py
+    "their registries": ("registries", "address", "password"),
 }
 LISTEN = (
     "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "

@@ -293,7 +293,9 @@ def loaded(unit: str) -> tuple[dict[str, str], frozenset[str]]:
 def _secrets(config: Config, sealed: frozenset[str]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for pool in config.pools:
-        for reference in secrets_of(pool.settings):
+        # A credential of the gateway's is its own to read: what it says of that stands with it.
+        of_registries = (one.password for one in pool.registries if "file" in one.password)
+        for reference in (*secrets_of(pool.settings), *of_registries):
             if reference.get("credential") in sealed:
                 continue
             ((kind, value),) = reference.items()

@@ -25,6 +25,7 @@ from mayfly.core.model import (
     Limits,
     PoolName,
     PoolSpec,
+    Registry,
     Removal,
     SlotName,
     SlotSpec,
@@ -108,6 +109,7 @@ class Door:
     images: tuple[str, ...] = ()  # the patterns of those that it may use
     agents: tuple[str, ...] = ()  # those of what agents are made of: none is fetched for it
     pull: Literal["missing", "always", "never"] = "missing"
+    registries: tuple[Registry, ...] = ()  # where those are fetched as a user
     dropped: tuple[str, ...] = ()  # capabilities that not even root in them has
     alone: bool = False  # its containers get no network: its pool has none
     env: Mapping[str, str] = field(default_factory=dict)  # what its containers get: the proxy
@@ -205,6 +207,7 @@ def _door(
         images=pool.allowed_images,
         agents=agents,
         pull=pool.pull,
+        registries=pool.registries,
         dropped=pool.security.cap_drop,
         alone=pool.network == "none",
         env=proxy_variables(pool),

@@ -392,6 +392,8 @@ def fingerprint(
         told.append(claims)
     if pool.containers:
         told.append(["containers", list(pool.allowed_images), pool.pull])
+    if pool.containers and pool.registries:
+        told.append([[one.address, one.user, dict(one.password)] for one in pool.registries])
     text = json.dumps(told, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -186,6 +186,16 @@ class Cache:
 
 
 @dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry from which a pool's jobs have images fetched as a user of it."""
+
+    address: str  # as images name it, such as "registry.example:5000"
+    user: str
+    # where the password is
+    password: Mapping[str, str] = field(metadata=SECRET)
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What one agent may use, and for how long."""
 
@@ -319,6 +329,8 @@ class PoolSpec:
     allowed_images: tuple[str, ...] = field(default=("*",), metadata=UNBAKED)
     # when such an image is fetched from its registry
     pull: Literal["missing", "always", "never"] = field(default="missing", metadata=UNBAKED)
+    # where such images are fetched with credentials
+    registries: tuple[Registry, ...] = field(default=(), metadata=UNBAKED)
     # seconds that an image which a job has fetched stays without being used; None: for ever
     images_keep: float | None = field(default=14 * 24 * 3600.0, metadata=UNBAKED)
     standby: bool = field(default=True, metadata=UNBAKED)

@@ -47,6 +47,8 @@ from mayfly.edge.config_types import (
     PoolNameText,
     ProfileText,
     RateLimit,
+    Reference,
+    RegistryText,
     RuntimeText,
     SeccompText,
     Size,
@@ -112,6 +114,19 @@ class CacheTable(Table):
     )
     target: Target = Field(description="where agents see it")
     env: EnvName | None = key(model.Cache, "env", "a variable that holds the target")
+
+
+class RegistryTable(Table):
+    """A registry from which images for jobs' own containers are fetched as a user of it."""
+
+    address: RegistryText = Field(
+        description='as images name it, "registry.lab.example:5000"; `allowed_images` has to name it, too'
+    )
+    user: PlainText = Field(description="the user, or what the registry calls so")
+    password: Reference = Field(
+        description='where the password or token is, { file = "/path" }, which is read for each pull, or '
+        '{ credential = "NAME" } of mayfly-gateway.service'
+    )
 
 
 class LimitsTable(Table):
@@ -295,6 +310,10 @@ class PoolTable(Table):
         model.PoolSpec,
         "pull",
         "when such an image is fetched: where the host has none of that name, for each container, or never",
+    )
+    registries: list[RegistryTable] = Field(
+        default=[],
+        description="registries that want credentials for such images; no job gets to see these",
     )
     images_keep: TimeLimit = key(
         model.PoolSpec,
@@ -636,12 +655,13 @@ def _translate(
 
 
 def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
-    own = ("name", "dataset", "caches", "limits", "security", "removal", "kubernetes")
+    own = ("name", "dataset", "caches", "limits", "security", "removal", "kubernetes", "registries")
     keys, kind = said(table, *own, *providers), table.kubernetes
     return model.PoolSpec(
         name=model.PoolName(table.name),
         datasets=tuple(model.Dataset(**said(dataset)) for dataset in table.dataset),
         caches=tuple(model.Cache(**said(cache)) for cache in table.caches),
+        registries=tuple(model.Registry(**said(one)) for one in table.registries),
         limits=model.Limits(**said(table.limits)),
         security=model.PoolSecurity(**said(table.security)),
         removal=None if table.removal is None else model.Removal(table.removal),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 from mayfly.core import model
+from mayfly.core.admission.image_names import is_within
 from mayfly.core.agent_plan import CAPABILITIES, SUDO_CAPABILITIES
 from mayfly.core.isolation import OPEN_NETWORKS
 from mayfly.core.mounts import cache_above, profile
@@ -109,7 +110,7 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     """What does not go with containers of jobs' own."""
     if not pool.containers:
         usual = {one.name: one.default for one in fields(model.PoolSpec)}
-        for name in ("allowed_images", "pull", "images_keep"):
+        for name in ("allowed_images", "pull", "registries", "images_keep"):
             if getattr(pool, name) != usual[name]:
                 yield (name,), "has no meaning without containers = true"
         return
@@ -120,6 +121,16 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     if pool.network == "none" and pool.pull != "never" and any_registry:
         why = "lets jobs that have no network carry data in and out, by the images that they have fetched"
         yield ("pull",), f'{why}. Say "never", or name the registries in allowed_images'
+    known: set[str] = set()
+    for index, one in enumerate(pool.registries):
+        here: Where = ("registries", index, "address")
+        if one.address in known:
+            yield here, f"there is more than one entry for {one.address}"
+        elif not is_within(one.address, pool.allowed_images):
+            yield here, f'no image of it is allowed: add "{one.address}/*" to allowed_images'
+        elif pool.pull == "never":
+            yield here, 'has no meaning with pull = "never"'
+        known.add(one.address)
     if pool.security.userns is not None:
         yield (
             ("containers",),
@@ -207,6 +218,10 @@ def _sources(pool: model.PoolSpec, config: model.Config) -> Iterator[tuple[Where
         (("ca",), pool.ca),
         (("security", "seccomp"), profile(pool)),
         *(((pool.provider,), one.get("file")) for one in secrets_of(pool.settings)),
+        *(
+            (("registries", index, "password"), one.password.get("file"))
+            for index, one in enumerate(pool.registries)
+        ),
     )
     for where, file in files:
         above = cache_above(file, caches) if file is not None else None

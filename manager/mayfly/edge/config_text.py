@@ -13,7 +13,7 @@ from mayfly.core.model import Config, PoolSpec
 from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
 
-_TABLES = {"limits", "security", "datasets", "caches"}
+_TABLES = {"limits", "security", "datasets", "caches", "registries"}
 # What is in bytes and what in seconds: written with units, as the reference has it.
 SIZES = frozenset(
     (
@@ -58,7 +58,12 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         yield ""
         yield "[pool.security]"
         yield from _table(pool.security, f"{where}.security", origins)
-        for heading, entries in (("dataset", pool.datasets), ("caches", pool.caches)):
+        tables: tuple[tuple[str, tuple[object, ...]], ...] = (
+            ("dataset", pool.datasets),
+            ("caches", pool.caches),
+            ("registries", pool.registries),
+        )
+        for heading, entries in tables:
             for entry in entries:
                 yield ""
                 yield f"[[pool.{heading}]]"

@@ -101,6 +101,7 @@ ImagePattern = Annotated[
     str,
     form(r"[A-Za-z0-9*][A-Za-z0-9._/:@*-]{0,254}", "is not an image's name, in which * may stand"),
 ]
+RegistryText = Annotated[str, BeforeValidator(values.registry)]
 NetworkText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a network's name")]
 RuntimeText = Annotated[str, form(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", "is not a runtime's name")]
 ProfileText = Annotated[

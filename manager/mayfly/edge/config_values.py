@@ -17,6 +17,7 @@ from math import isfinite
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from mayfly.core.admission.image_names import registry_named
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.core.quantities import NOBODY_AT_ALL, parse_duration, parse_size, whole_number
 from mayfly.core.reserved_paths import target_problem
@@ -266,6 +267,19 @@ def reference(value: object) -> object:
     if not credentials.valid_name(name):
         raise ValueError(f"{name!r} is not a credential's name: letters, digits, . _ - only")
     return value
+
+
+def registry(value: object) -> object:
+    """A registry as images name it."""
+    if not isinstance(value, str):
+        return value
+    named = registry_named(value)
+    if named is None:
+        raise ValueError(
+            'is no registry as images name one: "registry.example:5000", in small letters, without https:// '
+            "and without a path"
+        )
+    return named
 
 
 def url(*schemes: str) -> Check:

@@ -17,6 +17,7 @@ from mayfly.edge.faults import Refused
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 _MAX_BYTES = 64 * 1024
+RESTARTS = {"mayfly": ", which costs no job"}  # what a restart of that unit costs
 
 
 class Secret:
@@ -49,11 +50,19 @@ def valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name not in {".", ".."}
 
 
-def read(reference: Mapping[str, str], environ: Mapping[str, str] | None = None) -> Secret:
-    """The secret behind ``{"credential": NAME}`` or ``{"file": PATH}``; ``Refused`` if unreadable."""
+def read(
+    reference: Mapping[str, str],
+    environ: Mapping[str, str] | None = None,
+    *,
+    unit: str = "mayfly",
+) -> Secret:
+    """The secret behind ``{"credential": NAME}`` or ``{"file": PATH}``; ``Refused`` if unreadable.
+
+    ``unit`` is the one to which systemd would hand a credential.
+    """
     match dict(reference):
         case {"credential": str(name), **rest} if not rest:
-            return _from_systemd(name, os.environ if environ is None else environ)
+            return _from_systemd(name, os.environ if environ is None else environ, unit)
         case {"file": str(path), **rest} if not rest:
             return _from_file(Path(path))
     raise Refused('a secret is { credential = "NAME" } or { file = "/path" }, and nothing else')
@@ -67,14 +76,14 @@ def written(reference: Mapping[str, str]) -> float | None:
         return None
 
 
-def _from_systemd(name: str, environ: Mapping[str, str]) -> Secret:
+def _from_systemd(name: str, environ: Mapping[str, str], unit: str) -> Secret:
     if not valid_name(name):
         raise Refused(f"{name!r} is not a credential's name: letters, digits, . _ - only")
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if not directory:
         raise Refused(
             f"credential {name!r} is handed over by systemd only: add LoadCredential={name}:/path "
-            "to mayfly.service, or use { file = … } outside systemd"
+            f"to {unit}.service, or use {{ file = … }} outside systemd"
         )
     handed = Path(directory) / name
     if not handed.exists() and environ.get("KUBERNETES_SERVICE_HOST"):
@@ -84,8 +93,8 @@ def _from_systemd(name: str, environ: Mapping[str, str]) -> Secret:
         )
     if not handed.exists():
         raise Refused(
-            f"credential {name!r} was not handed over: add LoadCredential={name}:/path to mayfly.service "
-            "(`systemctl edit mayfly`), then restart it, which costs no job"
+            f"credential {name!r} was not handed over: add LoadCredential={name}:/path to {unit}.service "
+            f"(`systemctl edit {unit}`), then restart it{RESTARTS.get(unit, '')}"
         )
     return _text_of(handed, f"credential {name!r}")
 

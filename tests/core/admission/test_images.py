@@ -6,10 +6,12 @@ import base64
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
-from mayfly.core.admission.outcome import Answer, Reply, Streams
+from mayfly.core.admission.outcome import Answer, Forward, Refuse, Reply, Streams
+from mayfly.core.model import Registry
 from tests.core.admission.engine import decided, engine, forwarded, refused
 from tests.core.admission.granted import GRANT
 
@@ -127,6 +129,90 @@ def test_credentials_that_are_none_are_refused(header: str) -> None:
         "POST", "/images/create?fromImage=busybox", headers=[("X-Registry-Auth", header)]
     )
     assert told.status in (400, 403)
+
+
+LAB = Registry("registry.lab:5000", "ci", {"file": "/etc/mayfly/credentials/registry"})
+HUB = Registry("docker.io", "lab", {"credential": "hub"})
+LABS = replace(
+    GRANT,
+    allowed_images=("registry.lab:5000/*", "*.lab/*", "*.lab:5000/*", "registry.lab/*", "*"),
+    registries=(LAB, HUB),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("registry.lab:5000/x/y", "registry.lab:5000"),
+        ("registry.lab:5000/x@sha256:" + "0" * 64, "registry.lab:5000"),
+        ("lab/x", "docker.io"),
+        ("index.docker.io/lab/x", "docker.io"),
+        ("registry-1.docker.io/lab/x", "docker.io"),
+        ("ghcr.io/lab/x", None),
+        ("registry.lab/x", None),  # another port
+        ("evil.registry.lab:5000/x", None),
+        ("Registry.lab:5000/x", None),
+        ("ghcr.io/registry.lab/x", None),
+        ("quay.io/docker.io/x", None),
+    ],
+)
+def test_a_pools_credentials_go_to_the_registry_that_they_are_for_and_no_other(
+    name: str, registry: str | None
+) -> None:
+    """Where they go the Engine is told by the name that goes out beside them."""
+    outcome = decided("POST", f"/images/create?fromImage={name}", grant=LABS)
+    if isinstance(outcome, Refuse):  # not allowed at all
+        assert registry is None
+        return
+    assert isinstance(outcome, Forward)
+    assert outcome.registry == registry
+    if registry is not None:
+        assert outcome.target.startswith(f"/images/create?fromImage={quote(registry, safe='')}%2F")
+    assert "X-Registry-Auth" not in outcome.headers, "the gateway reads them for each pull"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "registry.lab:5000@evil/x",
+        "registry.lab:5000%40evil.example/x",
+        "registry.lab:5000%2F..%2F..%2Fx",
+        "registry.lab:5000%23.evil.example/x",
+        "registry.lab:5000%3F.evil.example/x",
+        "user:x@registry.lab:5000/x",
+        "https://registry.lab:5000/x",
+        "registry.lab:5000\\evil/x",
+    ],
+)
+def test_a_name_that_could_lead_elsewhere_is_no_name(name: str) -> None:
+    refused("POST", f"/images/create?fromImage={name}", grant=LABS)
+
+
+def test_a_clients_own_credentials_are_used_in_place_of_the_pools() -> None:
+    def going(said: Any) -> Forward:
+        headers = [("X-Registry-Auth", encoded(said))]
+        return forwarded(
+            "POST", "/images/create?fromImage=registry.lab:5000/x", headers=headers, grant=LABS
+        )
+
+    own = going({"username": "me", "password": "x"})
+    assert own.registry is None
+    assert "X-Registry-Auth" in own.headers
+    for nothing in ({}, {"serveraddress": "registry.lab:5000"}, {"username": "", "password": ""}):
+        assert going(nothing).registry == "registry.lab:5000"
+        assert "X-Registry-Auth" not in going(nothing).headers
+    bare = replace(LABS, registries=())
+    assert forwarded("POST", "/images/create?fromImage=lab/x", grant=bare).registry is None
+
+
+def test_credentials_allow_no_image_that_the_pool_does_not() -> None:
+    grant = replace(LABS, allowed_images=("registry.lab:5000/ci/*",))
+    forwarded("POST", "/images/create?fromImage=registry.lab:5000/ci/x", grant=grant)
+    for name in ("registry.lab:5000/private", "lab/x"):
+        assert (
+            "allowed_images"
+            in refused("POST", f"/images/create?fromImage={name}", grant=grant).sentence
+        )
 
 
 def test_a_login_goes_to_a_registry_of_the_pools() -> None:

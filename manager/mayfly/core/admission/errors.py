@@ -85,7 +85,8 @@ _FORMS = (
 )
 _HARMLESS = re.compile("|".join(f"(?:{form})" for form in _FORMS))
 _STARTED = re.compile("|".join(f"(?:{form})" for form in _START))
-_REGISTRY = re.compile(r"(?:Get|Head) \"https?://([\w.:\[\]-]{1,253})/")
+_REGISTRY = re.compile(r"(?:Get \"|Head \"|login attempt to )https?://([\w.:\[\]-]{1,253})/")
+_UNKNOWN = re.compile(r"\bunauthorized\b|401 Unauthorized|no basic auth credentials", re.IGNORECASE)
 # Both say the same of a link: a job is not to learn what it leads to on the host.
 _SUBPATH = re.compile(r"subpath|path concatenation escapes|cannot access path", re.IGNORECASE)
 LONGEST = 16 * 1024
@@ -123,5 +124,7 @@ def sentence(words: Any, grant: Grant) -> str:
     if _HARMLESS.fullmatch(plain) or _HARMLESS.fullmatch(told):
         return plain
     if registry := _REGISTRY.search(plain):
+        if _UNKNOWN.search(plain):
+            return f"registry {shown(registry[1])} does not take these credentials, or wants some"
         return f"registry {shown(registry[1])} does not answer the Engine, or refuses it"
     return ""

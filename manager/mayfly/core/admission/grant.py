@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mayfly.core.model import Generation
+from mayfly.core.model import Generation, Registry
 from mayfly.core.naming import belonging, is_generation
 
 LABEL_BELONGS = "io.mayfly.belongs"  # the generation of the agent that made it
@@ -128,6 +128,8 @@ class Grant:
     # patterns, where `*` stands for any characters; "*" alone allows every name, none allows nothing
     allowed_images: tuple[str, ...] = ()
     pull: Literal["missing", "always", "never"] = "missing"
+    # of which the credentials are sent along, where a job brings none of its own
+    registries: tuple[Registry, ...] = ()
     # patterns of what agents of this host are made of, whatever their pool: no job has one of them fetched
     agents: tuple[str, ...] = ()
     bounds: Bounds = Bounds()
@@ -150,6 +152,10 @@ class Grant:
             LABEL_BELONGS_HOST: self.host,
             LABEL_BELONGS_SEAL: self.seal,
         }
+
+    def registry(self, address: str) -> Registry | None:
+        """The registry of that address, where the pool has credentials for it."""
+        return next((one for one in self.registries if one.address == address), None)
 
     def owns(self, labels: Mapping[str, Any] | None) -> bool:
         """Whether what bears these labels was made through this agent's socket."""

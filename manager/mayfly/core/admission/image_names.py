@@ -88,6 +88,15 @@ def allowed(name: str, grant: Grant) -> bool:
     )
 
 
+def registry_named(text: str) -> str | None:
+    """The registry as the names of its images have it, in small letters; ``None``: it is none."""
+    if not re.fullmatch(_DOMAIN, text, re.ASCII) or text.lower() != text:
+        return None
+    if text in _HUBS:
+        return HUB
+    return text if set(text) & set(".:[") or text == "localhost" else None
+
+
 def is_known_registry(name: str, grant: Grant) -> bool:
     """Whether the Engine may be sent to the registry of that name, whatever image it is."""
     read = parts(name)
@@ -96,11 +105,16 @@ def is_known_registry(name: str, grant: Grant) -> bool:
 
 def registry_allowed(registry: str, grant: Grant) -> bool:
     """Whether the Engine may be sent there with a client's credentials."""
+    return is_within(registry, grant.allowed_images)
+
+
+def is_within(registry: str, patterns: Collection[str]) -> bool:
+    """Whether one of the patterns allows an image of that registry."""
     if not re.fullmatch(_DOMAIN, registry, re.ASCII):
         return False
     domain = HUB if registry in _HUBS else registry
-    own = any(_names(one, domain) for one in grant.allowed_images)
-    return own or (domain in PUBLIC and any(one.startswith(ANY) for one in grant.allowed_images))
+    own = any(_names(one, domain) for one in patterns)
+    return own or (domain in PUBLIC and any(one.startswith(ANY) for one in patterns))
 
 
 def names_of(document: Mapping[str, Any], grant: Grant) -> tuple[str, ...]:

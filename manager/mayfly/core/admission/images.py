@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mayfly.core.admission import image_names
@@ -72,14 +73,18 @@ def _pull(ask: Ask) -> Outcome:
     assert read is not None
     domain, path, tag, digest = read
     query = {"fromImage": f"{domain}/{path}", "tag": digest or tag or image_names.LATEST}
-    return out(
+    own = credentials(ask)
+    going = out(
         ask,
         "/images/create",
         query,
         streams=Streams.LINES,
         answer=Answer.PULL,
-        headers=credentials(ask),
+        headers=own,
     )
+    # To the registry that the name says, letter for letter, and to no other.
+    known = None if own else ask.grant.registry(domain)
+    return going if known is None else replace(going, registry=known.address)
 
 
 def _movable(ask: Ask, name: str, there: Known | None) -> None:
@@ -127,9 +132,13 @@ def credentials(ask: Ask) -> dict[str, str]:
     document = read_json(raw) if raw.strip() else None
     if not document:
         return {}
-    read = read_keys(document, CREDENTIALS, "X-Registry-Auth.")
+    read = {
+        key: value
+        for key, value in read_keys(document, CREDENTIALS, "X-Registry-Auth.").items()
+        if value
+    }
     again = base64.urlsafe_b64encode(json.dumps(read).encode()).decode()
-    return {"X-Registry-Auth": again} if read else {}
+    return {"X-Registry-Auth": again} if set(read) - {"serveraddress"} else {}
 
 
 def _named_in_pull(request: Request, _named: Mapping[str, str]) -> tuple[Ref, ...]:

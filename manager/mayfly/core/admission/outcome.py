@@ -68,6 +68,8 @@ class Forward:
     directories: tuple[Directory, ...] = ()
     # whose number `Bounds` limits: "containers", "networks", "volumes", "processes"; None: it adds none
     counts: str | None = None
+    # of a pull: the registry whose credentials the gateway sends along, as the grant has them; None: none
+    registry: str | None = None
     volumes: int = 0  # beside that: how many volumes it makes at most
 
     @property

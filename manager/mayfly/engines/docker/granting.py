@@ -82,6 +82,7 @@ def grant_of(
             ca=door.ca,
             allowed_images=door.images,
             pull=door.pull,
+            registries=door.registries,
             agents=door.agents,
         )
     )

@@ -38,10 +38,12 @@ from mayfly.engines.docker.gateway.engine_connection import (
     EngineGone,
 )
 from mayfly.engines.docker.gateway.engine_connection import asked as asked_of
+from mayfly.engines.docker.gateway.host_conditions import HostConditions
 from mayfly.engines.docker.gateway.lookup import known
 from mayfly.engines.docker.gateway.memory import Full, Held
 from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUEST, JSON, Passage
 from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
+from mayfly.engines.docker.gateway.registry_credentials import RegistryCredentials, Unread
 from mayfly.engines.docker.gateway.showing import told_failure
 
 if TYPE_CHECKING:
@@ -65,8 +67,15 @@ class _Refused(Exception):
 class Handling:
     """Of the requests of all agents, at one Engine."""
 
-    def __init__(self, engine: str, publishing: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        engine: str,
+        publishing: Callable[[], Awaitable[None]],
+        conditions: HostConditions | None = None,
+    ) -> None:
         self._engine = engine
+        self.conditions = conditions or HostConditions()
+        self.registries = RegistryCredentials(engine, self.conditions)
         self._publishing = publishing  # containers that start and end are to be told of from now on
 
     async def resume(self, door: Door) -> None:
@@ -120,7 +129,7 @@ class Handling:
         passage = Passage(self._engine, door, client, asked, grant, outcome, held)
         await self._prepared(door, outcome)
         if outcome.answer is Answer.PULL:
-            await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
+            return await self._fetched(passage, things)
         _note_use(passage)
         if not is_heavy(outcome):
             return await self._passed(passage, things)
@@ -138,6 +147,22 @@ class Handling:
                 return await passage.uploaded()
             case Streams.HIJACK:
                 return await passage.hijacked()
+
+    async def _fetched(self, passage: Passage, things: Mapping[Ref, Known]) -> bool:
+        """A pull, with the credentials that the pool has for its registry, if any."""
+        grant, address = passage.grant, passage.forward.registry
+        registry = None if address is None else grant.registry(address)
+        if registry is not None:
+            try:
+                passage.credentials = await self.registries.header(grant, registry)
+            except Unread as why:
+                raise _Refused(503, str(why)) from why
+        await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
+        going_on = await passage.streamed()
+        if registry is not None and passage.fetched is not None:
+            judge = self.registries.taken if passage.fetched else self.registries.doubted
+            await judge(grant, registry)
+        return going_on
 
     # -- deciding --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qs
 from mayfly.core.admission.answers import shown_headers
 from mayfly.core.admission.image_names import familiar
 from mayfly.core.admission.outcome import Answer, Forward, Streams
+from mayfly.edge.credentials import Secret
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.engines.docker.gateway import relay
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
@@ -62,6 +63,8 @@ class Passage:
         self.forward = forward
         self.images = FetchedImages(door.place.parents[1])
         self.noted: tuple[str, ...] = ()  # of a pull: the names that this one has noted as fetched
+        self.credentials: Secret | None = None  # of a pull: the pool's own for its registry
+        self.fetched: bool | None = None  # of a pull: whether it went well; None: nobody knows
         self._engine = engine
         self._client = client
         self._asked = asked
@@ -152,6 +155,7 @@ class Passage:
         head = await engine.head()
         if head.status >= 400:
             self._not_fetched()
+            self.fetched = False
             return head, await engine.body()
         await self._client.begin(head.status, shown_headers(head.headers).items())
         failed = False
@@ -165,6 +169,7 @@ class Passage:
             async for piece in engine.pieces():
                 await self._client.piece(piece)
         if self.forward.answer is Answer.PULL:
+            self.fetched = not failed
             if failed:
                 self._not_fetched()
             else:
@@ -223,6 +228,8 @@ class Passage:
     async def _send(self, engine: EngineConnection, *, chunked: bool = False) -> None:
         forward = self.forward
         headers = {"User-Agent": BY_THEN, **forward.headers}
+        if self.credentials is not None:
+            headers["X-Registry-Auth"] = self.credentials.reveal()
         body = None
         if forward.body is not None:
             body = json.dumps(forward.body).encode()

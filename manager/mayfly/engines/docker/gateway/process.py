@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly import __version__
+from mayfly.core.admission.grant import Grant
 from mayfly.core.naming import is_generation
 from mayfly.edge import door_places, systemd
 from mayfly.engines.docker.gateway.container_events import ContainerEvents
@@ -53,7 +54,7 @@ class Gateway:
         self._seen: int | None = None  # when the directory of all agents was changed last
         self._conditions = HostConditions()
         self._events = ContainerEvents(engine, self._doors.values)
-        self._handling = Handling(engine, self._events.needed)
+        self._handling = Handling(engine, self._events.needed, self._conditions)
         self._code = OwnCode()
         self._memory = Memory(OF_ALL)
         self._ends = asyncio.Event()
@@ -162,9 +163,19 @@ class Gateway:
             if time.monotonic() - told > ALIVE_SECONDS:
                 told = time.monotonic()
                 systemd.alive(self._sentence())
+                await self._handling.registries.look(self._grants())
                 if self._is_idle() and self._code.is_replaced():
                     self._begins_anew = True
                     self._ends.set()
+
+    def _grants(self) -> list[Grant]:
+        """Of the agents that are there, as far as they can be read."""
+        found = []
+        for door in self._doors.values():
+            with suppress(ValueError):
+                if (grant := door.files.grant()) is not None:
+                    found.append(grant)
+        return found
 
     def _is_idle(self) -> bool:
         """Whether nobody would notice that it is not there for a moment."""
