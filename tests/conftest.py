@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -26,6 +27,17 @@ sys.dont_write_bytecode = False
 # A slow machine is no bug; and a failure on CI has to come back on a developer's machine.
 settings.register_profile("mayfly", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("mayfly")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Thousands of tests live as long as their worker: no look for what is garbage goes through them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)  # before xdist reads the groups

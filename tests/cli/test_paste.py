@@ -16,6 +16,8 @@ from mayfly.engines.docker.about import RESTART
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 # Which argument of a call is what to do.
 PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
+# What a file has in which one of them is called, or a line is given by name or made by a function.
+NAMED = re.compile(rf"\b(?:{'|'.join(PLACES)})\(|\bfix\s*=|_fix\(")
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
     *("echo", "printf", "grep", "ls", "kubectl"),
@@ -117,12 +119,15 @@ def written(node: ast.expr, names: dict[str, list[ast.expr]]) -> Iterator[str]:
 def fixes() -> Iterator[tuple[str, str]]:
     """Every line to paste of the source, with its file."""
     for file in sorted(MAYFLY.rglob("*.py")):
-        tree = ast.parse(file.read_text())
+        source = file.read_text()
+        if NAMED.search(source) is None:  # most: to read them all takes seconds
+            continue
+        nodes = list(ast.walk(ast.parse(source)))
         names: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
                 names.setdefault(node.targets[0].id, []).append(node.value)
-        for node in ast.walk(tree):
+        for node in nodes:
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name | ast.Attribute):
                 called = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
                 place = PLACES.get(called, 99)
