@@ -142,7 +142,9 @@ class Exchanges:
     def _whole(
         self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
     ) -> Answer:
-        response = self._session().request(
+        proxies = self._proxies_for(url)
+        secure = any(way.lower().startswith("https:") for way in (url, *proxies.values()))
+        response = self._session(secure).request(
             method,
             url,
             headers=dict(headers),
@@ -150,7 +152,7 @@ class Exchanges:
             timeout=(CONNECT_TIMEOUT, timeout),
             allow_redirects=False,
             stream=True,
-            proxies=self._proxies_for(url),
+            proxies=proxies,
         )
         with response:
             content = bytearray()
@@ -160,16 +162,20 @@ class Exchanges:
                     raise requests.exceptions.RequestException("a reply too large to read")
         return Answer(response.status_code, CaseInsensitiveDict(response.headers), bytes(content))
 
-    def _session(self) -> requests.Session:
-        """This thread's connections; nothing of the environment (such as a .netrc) speaks for us."""
-        session: requests.Session | None = getattr(self._local, "session", None)
+    def _session(self, secure: bool) -> requests.Session:
+        """This thread's connections; nothing of the environment (such as a .netrc) speaks for us.
+
+        ``secure``: TLS is spoken on the way. Else no authority is read, which takes a tenth of a second.
+        """
+        sessions: dict[bool, requests.Session] = self._local.__dict__.setdefault("sessions", {})
+        session = sessions.get(secure)
         if session is None:
             session = requests.Session()
             session.trust_env = False
-            adapter = _Adapter(_context(self._ca))
+            adapter = _Adapter(_context(self._ca) if secure else None)
             session.mount("https://", adapter)
             session.mount("http://", adapter)
-            self._local.session = session
+            sessions[secure] = session
             with self._lock:
                 self._open.add(session)
         return session
@@ -394,9 +400,12 @@ def _context(ca: str | None) -> ssl.SSLContext:
 
 
 class _Adapter(HTTPAdapter):
-    """Connections that trust what the context does, and that a deadline can end."""
+    """Connections that trust what the context does, and that a deadline can end.
 
-    def __init__(self, context: ssl.SSLContext) -> None:
+    Without a context it is for connections without TLS alone.
+    """
+
+    def __init__(self, context: ssl.SSLContext | None) -> None:
         self._context = context
         super().__init__(max_retries=0)
 
