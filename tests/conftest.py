@@ -18,6 +18,7 @@ from tests.waiting import pause
 
 T = TypeVar("T")
 IMAGE = "mayfly/local:cpu"
+LONGEST = 100  # characters of an argument in the id of its test
 # Whoever asks for one of these needs an Engine, whatever else its test says.
 ENGINES = frozenset({"engine", "worker_engine", "private_engine", "small_engine"})
 
@@ -52,6 +53,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             modules[_file(item)] = min(_later(item), modules.get(_file(item), _later(item)))
     items.sort(key=lambda item: modules[_file(item)] if _shares(item) else _later(item))
     return (yield)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """What is long is named by how it begins: ids go from process to process, into paths and into reports."""
+    if not isinstance(val, str | bytes) or len(val) <= LONGEST:
+        return None
+    begins = ascii(val[:LONGEST]).removeprefix("b")[1:-1]
+    return f"{begins}... of {len(val)}"
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
