@@ -6,6 +6,7 @@ A verb is imported when it is typed, and imports what only it needs when it runs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, cast
 
@@ -68,17 +69,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@cache
+def _made(name: str) -> Any:
+    found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
+    several = found.get(f"{name}_app")
+    if several is not None:
+        return worded(typer.main.get_group(several))
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, context_settings=SETTINGS.get(name))(found[name])
+    return worded(typer.main.get_command(alone))
+
+
 class _Made(Mapping[str, Any]):
-    """Every verb as a command, made when it is asked for."""
+    """Every verb as a command, made when it is asked for, and once."""
 
     def __getitem__(self, name: str) -> Any:
-        found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
-        several = found.get(f"{name}_app")
-        if several is not None:
-            return worded(typer.main.get_group(several))
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(name, context_settings=SETTINGS.get(name))(found[name])
-        return worded(typer.main.get_command(alone))
+        return _made(name)
 
     def __contains__(self, name: object) -> bool:
         return name in VERBS
