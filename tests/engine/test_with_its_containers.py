@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mayfly.core.admission.grant import read_grant
 from mayfly.core.model import (
     LABEL_DOOR,
     LABEL_GENERATION,
@@ -18,17 +20,28 @@ from mayfly.core.model import (
     ContainerState,
     Generation,
     HostId,
+    Limits,
 )
 from mayfly.core.naming import base36
-from mayfly.edge.faults import Passing
+from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.parent_groups import ParentGroups
+from mayfly.engines.docker import client
 from mayfly.engines.docker.engine import DockerEngine
+from mayfly.engines.docker.quotas import wall
+from tests.engine.test_granting import POOL, SPEC, plan_of
 from tests.fakes.docker_engine import Ask, FakeEngine, reply
 
 AGENT = Generation("mywpiww03hg4s")
 OWN, DB = ContainerId("a" * 64), ContainerId("b" * 64)
 V = "(/v1[.][0-9]+)?"
 MIB = 1024 * 1024
+INFO = {
+    "ID": "id",
+    "NCPU": 2,
+    "Driver": "overlay2",
+    "CgroupDriver": "cgroupfs",
+    "CgroupVersion": "1",
+}
 
 
 class World:
@@ -52,7 +65,7 @@ class World:
         (root / f"volumes/mf-{AGENT}-work/_data/file").write_bytes(os.urandom(MIB))
         version = {"Version": "28.5.2", "ApiVersion": "1.51", "MinAPIVersion": "1.24"}
         fake.on("GET", f"{V}/version", reply(200, {**version, "Components": []}))
-        fake.on("GET", f"{V}/info", reply(200, {"DockerRootDir": str(root), "ID": "id", "NCPU": 2}))
+        fake.on("GET", f"{V}/info", reply(200, {**INFO, "DockerRootDir": str(root)}))
         fake.on("GET", f"{V}/containers/json", self._list)
         fake.on("GET", f"{V}/volumes", reply(200, {"Volumes": []}))
         for word, state in (("pause", "paused"), ("unpause", "running")):
@@ -175,3 +188,42 @@ def test_groups_that_nobody_needs_go_once_in_the_run_of_a_manager(world: World) 
     later.mkdir()
     world.engine.sweep(lambda _host, _pool: False)
     assert later.exists()
+
+
+@pytest.mark.parametrize("options", ["rw,prjquota", "rw,noquota"])
+def test_where_the_disk_keeps_sizes_it_all_has_a_wall_behind_its_limit(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: str
+) -> None:
+    """The agent, the volume that it works in, and, by its grant, whatever it makes."""
+    mounts = world.home / "mountinfo"
+    mounts.write_text(f"36 35 98:0 / / rw - xfs /dev/sda {options}\n")
+    monkeypatch.setattr(client, "MOUNTS", mounts)
+    asked: list[dict[str, Any]] = []
+
+    def made(ask: Ask) -> None:
+        ask.body()
+        asked.append(ask.json)
+        labels = ask.json.get("Labels")
+        reply(201, {"Id": OWN, "Labels": labels, "Options": ask.json.get("DriverOpts")})(ask)
+
+    world.fake.on("POST", f"{V}/volumes/create", made)
+    world.fake.on("POST", f"{V}/containers/create", made)
+    world.fake.on("GET", f"{V}/images/.*/json", reply(200, {"Id": "image", "Config": {}}))
+    pool = replace(POOL, network="lab", limits=Limits(disk=1024 * MIB))
+    plan = plan_of(replace(SPEC, pool=pool))
+    (world.home / "cgroup/cpu").mkdir()
+    (world.home / "cgroup/pids").mkdir()
+    with pytest.raises(Fault):  # nobody attaches here
+        world.engine.prepare(plan)
+    (work,) = [one for one in asked if str(one.get("Name")).endswith("-work")]
+    (agent,) = [one for one in asked if "OpenStdin" in one]
+    grant = read_grant(world.engine.grant(plan, OWN))
+    if options == "rw,prjquota":
+        size = str(wall(1024 * MIB))
+        assert work["DriverOpts"] == {"size": size}
+        assert agent["HostConfig"]["StorageOpt"] == {"size": size}
+        assert grant.limits.volume_options == {"size": size}
+    else:
+        assert work["DriverOpts"] == {}
+        assert "StorageOpt" not in agent["HostConfig"]
+        assert grant.limits.disk is None

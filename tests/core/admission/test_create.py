@@ -549,3 +549,21 @@ def test_what_nobody_knows_may_be_there_with_nothing_in_it() -> None:
         "Less": False,
     }
     assert_safe(forwarded("POST", CREATE, body), GRANT)
+
+
+def test_where_the_engine_s_disk_keeps_sizes_each_container_and_volume_has_one() -> None:
+    grant = replace(GRANT, limits=replace(GRANT.limits, disk=5 << 30))
+    sized = {"size": str(5 << 30)}
+    body = made({"Volumes": {"/own": {}}}, {"Binds": ["data:/x", "/home/agent/_work:/w"]})
+    forward = forwarded("POST", CREATE, body, grant=grant)
+    assert host_of(forward)["StorageOpt"] == sized
+    told = {place: one.get("VolumeOptions", {}) for place, one in mounts_of(forward).items()}
+    # The agent's own work volume, at /w, was made with its own.
+    assert {place: one["DriverConfig"] for place, one in told.items() if "DriverConfig" in one} == {
+        "/own": {"Name": "local", "Options": sized},
+        "/x": {"Name": "local", "Options": sized},
+    }
+    volume = forwarded("POST", "/volumes/create", {"Name": "data"}, grant=grant)
+    assert volume.body is not None
+    assert volume.body["DriverOpts"] == sized
+    assert "StorageOpt" not in host_of(forwarded("POST", CREATE, body))

@@ -52,6 +52,7 @@ def limited(host: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
         "OomScoreAdj": max(host.get("OomScoreAdj") or 0, grant.oom_score),
         "OomKillDisable": False,
         "CgroupParent": grant.cgroup_parent or "",
+        **({} if most.disk is None else {"StorageOpt": {"size": str(most.disk)}}),
     }
 
 

@@ -332,12 +332,16 @@ def _volume(
     options: dict[str, Any] = {
         "NoCopy": no_copy,
         "Labels": {**(labels or {}), **ask.grant.labels},
-        "DriverConfig": {"Name": "local"},
+        "DriverConfig": {"Name": "local", **_sized(ask.grant.limits.volume_options)},
     }
     if subpath:
         options["Subpath"] = subpath
     mount = {"Type": "volume", "Target": place, "ReadOnly": read_only, "VolumeOptions": options}
     return mount | ({"Source": volume_name(ask, source)} if source else {})
+
+
+def _sized(options: Mapping[str, str]) -> dict[str, Any]:
+    return {"Options": options} if options else {}
 
 
 def volume_name(ask: Ask, name: str) -> str:

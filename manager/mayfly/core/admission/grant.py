@@ -61,6 +61,13 @@ class GrantLimits:
     cpus: float | None = None
     pids: int | None = None
     shm: int | None = None  # bytes of /dev/shm; None: 64 MiB, more where it is asked for
+    # bytes of one container's files, and of one volume; None: the Engine's disk keeps no such bound
+    disk: int | None = None
+
+    @property
+    def volume_options(self) -> dict[str, str]:
+        """What is said of each volume that is made."""
+        return {} if self.disk is None else {"size": str(self.disk)}
 
 
 @dataclass(frozen=True, slots=True)

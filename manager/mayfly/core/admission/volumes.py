@@ -34,7 +34,7 @@ def _create(ask: Ask) -> Outcome:
         body={
             "Name": ask.grant.prefix + name,
             "Driver": "local",
-            "DriverOpts": {},
+            "DriverOpts": ask.grant.limits.volume_options,
             "Labels": free_labels(given.get("Labels"), "Labels") | ask.grant.labels,
         },
         makes=True,

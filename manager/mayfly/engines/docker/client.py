@@ -50,6 +50,7 @@ from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.execution import DETACH_KEYS, DockerExecution, start_body
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
+from mayfly.engines.docker.quotas import MOUNTS, keeps_sizes
 from mayfly.engines.docker.taking import mounted_places, problem_with_step
 from mayfly.engines.docker.ulimits import own_ulimits
 from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of
@@ -125,7 +126,11 @@ class DockerClient:
         info = self._get("/info", "asking the Engine about itself")
         found = engine_facts(version, info, places(info))
         self._dialect = Dialect(
-            found.api, found.cgroup_version, found.places[0], found.cgroup_driver
+            found.api,
+            found.cgroup_version,
+            found.places[0],
+            found.cgroup_driver,
+            keeps_sizes(info, MOUNTS.read_text(encoding="utf-8", errors="replace")),
         )
         return found
 

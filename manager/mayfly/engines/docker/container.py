@@ -141,12 +141,13 @@ def container_config(
         host["Sysctls"] = dict(plan.sysctls)
     if plan.read_only_paths is not None:
         host["ReadonlyPaths"] = list(plan.read_only_paths)
-    if plan.cgroup_parent is not None:
-        host["CgroupParent"] = plan.cgroup_parent
-    if plan.cpuset is not None:
-        host["CpusetCpus"] = plan.cpuset
-    if plan.userns is not None:
-        host["UsernsMode"] = plan.userns
+    told: dict[str, Any] = {
+        "CgroupParent": plan.cgroup_parent,
+        "CpusetCpus": plan.cpuset,
+        "UsernsMode": plan.userns,
+        "StorageOpt": None if plan.size is None else {"size": str(plan.size)},
+    }
+    host |= {name: value for name, value in told.items() if value is not None}
     if plan.cpus is not None:
         host["NanoCpus"] = round(plan.cpus * 1e9)
     host["CpuShares"] = _weight(plan.cpus)

@@ -48,6 +48,7 @@ from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.gateway import clearing
 from mayfly.engines.docker.granting import grant_of
 from mayfly.engines.docker.output import OutputKeeper
+from mayfly.engines.docker.quotas import wall
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
 from mayfly.engines.docker.seccomp import calls_allowed
 from mayfly.engines.docker.ulimits import own_ulimits
@@ -143,7 +144,8 @@ class DockerEngine(DockerClient):
         """With what stands beside an agent that may have containers."""
         spoken = self._spoken()
         parent = self._parents.make(plan.generation, _together(plan), spoken.driver, spoken.cgroup)
-        return replace(self._made(plan), volumes=self._volumes.ready(plan), cgroup_parent=parent)
+        made = self._made(plan)
+        return replace(made, volumes=self._volumes.ready(plan, made.size), cgroup_parent=parent)
 
     def _see_that_it_is_held(self, plan: AgentPlan, container: ContainerId) -> None:
         """Whether the limits are in force that the agent has together with its containers."""
@@ -325,7 +327,10 @@ class DockerEngine(DockerClient):
 
     def _made(self, plan: AgentPlan) -> ContainerPlan:
         calls = calls_allowed(plan.security.seccomp)
-        return container_plan(plan, self._network(plan), self._environment(plan), calls)
+        made = container_plan(plan, self._network(plan), self._environment(plan), calls)
+        limit = plan.limits.disk
+        bounded = limit is not None and self._spoken().sizes
+        return replace(made, size=wall(limit)) if limit is not None and bounded else made
 
     def _started(self, generation: Generation, plan: ContainerPlan) -> ContainerId:
         """A container that waits at its gate; nothing is left of one that could not be started."""

@@ -64,7 +64,7 @@ def grant_of(
             ),
             lease=_lease(plan),
             gpu=_gpu(plan, made),
-            limits=GrantLimits(limits.memory, limits.cpus, limits.pids, limits.shm),
+            limits=GrantLimits(limits.memory, limits.cpus, limits.pids, limits.shm, made.size),
             cgroup_parent=made.cgroup_parent,
             oom_score=security.oom_score,
             capabilities=_capabilities(plan, door),

@@ -55,6 +55,7 @@ class Dialect:
     cgroup: str = "2"  # the version that its host has
     root: str = ""  # the directory of its own files
     driver: str = "cgroupfs"  # what makes its control groups
+    sizes: bool = False  # its disk bounds what a container and a volume hold, where that is said
 
     @property
     def names_seccomp(self) -> bool:
@@ -116,6 +117,7 @@ class ContainerPlan:
     stop_timeout: int = 10  # seconds that `docker stop` leaves before it kills
     volumes: tuple[VolumeMount, ...] = ()
     cgroup_parent: str | None = None  # None: as the Engine has it
+    size: int | None = None  # bytes of its files; None: no bound, or none that is kept
     terminal: bool | None = None  # a person's: on a terminal, or piped; None: an agent's
 
 

@@ -44,15 +44,18 @@ class Volumes:
             threading.Lock()
         )  # two agents of one image come at once, and one fills for both
 
-    def ready(self, plan: AgentPlan) -> tuple[VolumeMount, ...]:
-        """Make an agent's, and what it mounts: its work directory, and what its image shares."""
+    def ready(self, plan: AgentPlan, size: int | None = None) -> tuple[VolumeMount, ...]:
+        """Make an agent's, and what it mounts: its work directory, of ``size`` bytes at most, and what its
+        image shares.
+        """
         door, self._host = plan.door, plan.host
         if door is None:
             return ()
         mounts = []
         if door.work is not None:
             name = work_volume(plan.generation)
-            self._make(name, {**_owned(plan.host, door.seal), LABEL_WORK: plan.generation})
+            labels = {**_owned(plan.host, door.seal), LABEL_WORK: plan.generation}
+            self._make(name, labels, {} if size is None else {"size": str(size)})
             mounts.append(VolumeMount(name, door.work))
         for number, place in enumerate(door.shared):
             name = shared_volume(plan.image, number)
@@ -124,14 +127,17 @@ class Volumes:
         )
         self._do("DELETE", f"/containers/{made['Id']}?force=1&v=0", f"removing container {filler}")
 
-    def _make(self, name: str, labels: Mapping[str, str]) -> None:
+    def _make(
+        self, name: str, labels: Mapping[str, str], options: Mapping[str, str] | None = None
+    ) -> None:
         """Make a volume; ``Refused`` where one of that name is another's."""
         doing = f"making the volume {name}"
-        asked = {"Name": name, "Driver": "local", "Labels": dict(labels)}
+        said = dict(options or {})
+        asked = {"Name": name, "Driver": "local", "Labels": dict(labels), "DriverOpts": said}
         made = wire.post_json(
             self._base_url, "/volumes/create", doing, asked, timeout=self._timeout
         )
-        if (made.get("Labels") or {}) != labels or made.get("Options"):
+        if (made.get("Labels") or {}) != labels or (made.get("Options") or {}) != said:
             raise Refused(f"the volume {name} is another's: sudo docker volume rm {name}")
 
     def _remove(self, name: str) -> None:
