@@ -41,6 +41,17 @@ def test_each_gpu_and_mig_device_has_a_row_with_the_slots_that_hold_it() -> None
     assert rows[3][:2] == ["1:0", "1g.5gb"]
 
 
+def test_of_slots_that_have_a_gpu_in_turn_the_row_says_whose_it_is_now() -> None:
+    other = SlotName("wide-0")
+    leases = {SLOT: ("GPU-aaaa",), other: ("GPU-aaaa", "MIG-1")}
+    working = told(leases=leases, at_work={other})
+    assert (working["gpus"][0]["slots"], working["gpus"][0]["at_work"]) == ([SLOT, other], [other])
+    rows = gpus(working, None)
+    assert rows[3].endswith("wide-0 has it")
+    assert "has it" not in "".join(rows[4:]), "it is the only one that may have that"
+    assert "has it" not in "".join(gpus(told(leases=leases), None))
+
+
 def test_the_table_fits_eighty_columns() -> None:
     assert all(len(line) <= 80 for line in gpus(told(), 80))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 
 import pytest
@@ -18,6 +21,10 @@ BARE = Gpu("GPU-dddd", 3, split=True)
 
 def pool(name: str, gpus: object = 1, slots: int = 1, *, share: bool = False) -> PoolSpec:
     return PoolSpec(name=PoolName(name), gpus=gpus, slots=slots, share=share)  # type: ignore[arg-type]
+
+
+def in_turn(name: str, gpus: object = 1, slots: int = 1) -> PoolSpec:
+    return replace(pool(name, gpus, slots), exclusive="in turn")
 
 
 def given_to(leases: Leases) -> dict[str, tuple[str, ...]]:
@@ -56,6 +63,33 @@ def given_to(leases: Leases) -> dict[str, tuple[str, ...]]:
             [pool("a", (0,), share=True), pool("b", (0,), share=True)],
             [A],
             {"a-0": ("GPU-aaaa",), "b-0": ("GPU-aaaa",)},
+        ),
+        # Pools in turn may, too, and have those first that the fewest of them have.
+        (
+            [in_turn("a"), in_turn("b"), in_turn("c", "all")],
+            [A, B],
+            {"a-0": ("GPU-aaaa",), "b-0": ("GPU-bbbb",), "c-0": ("GPU-aaaa", "GPU-bbbb")},
+        ),
+        (
+            [in_turn("a", 1, 2), in_turn("b", (1,)), in_turn("c", 2)],
+            [A, B],
+            {
+                "a-0": ("GPU-aaaa",),
+                "a-1": ("GPU-bbbb",),
+                "b-0": ("GPU-bbbb",),
+                "c-0": ("GPU-aaaa", "GPU-bbbb"),
+            },
+        ),
+        (
+            [in_turn("a", ("MIG-1",)), in_turn("b", 1, 2)],
+            [SPLIT],
+            {"a-0": ("MIG-1",), "b-0": ("MIG-2",), "b-1": ("MIG-1",)},
+        ),
+        # What is nobody's in turn stays its pool's alone.
+        (
+            [pool("a"), in_turn("b"), in_turn("c")],
+            [A, B],
+            {"a-0": ("GPU-aaaa",), "b-0": ("GPU-bbbb",), "c-0": ("GPU-bbbb",)},
         ),
     ],
 )
@@ -193,24 +227,27 @@ ASKED = st.one_of(
 
 @st.composite
 def configurations(draw: st.DrawFn) -> tuple[list[PoolSpec], list[Gpu]]:
+    kinds: tuple[Callable[[str, object, int], PoolSpec], ...]
+    kinds = (pool, in_turn, partial(pool, share=True))
     pools = [
-        pool(f"p{index}", draw(ASKED), draw(st.integers(0, 3)), share=draw(st.booleans()))
+        draw(st.sampled_from(kinds))(f"p{index}", draw(ASKED), draw(st.integers(0, 3)))
         for index in range(draw(st.integers(0, 4)))
     ]
     return pools, draw(DEVICES)
 
 
 @given(configurations())
-def test_no_device_is_in_two_slots_unless_both_say_that_they_share(
+def test_no_device_is_in_two_slots_unless_both_share_it_or_their_pools_have_it_in_turn(
     world: tuple[list[PoolSpec], list[Gpu]],
 ) -> None:
     pools, gpus = world
     leases = assign(pools, gpus)
-    shares = {f"{spec.name}-{index}": spec.share for spec in pools for index in range(spec.slots)}
+    of = {f"{spec.name}-{index}": spec for spec in pools for index in range(spec.slots)}
     for one, other in combinations(leases.slots, 2):
         if set(leases.slots[one]) & set(leases.slots[other]):
-            assert shares[one]
-            assert shares[other]
+            both = of[one], of[other]
+            in_turn = all(spec.takes_turns for spec in both) and both[0].name != both[1].name
+            assert in_turn or all(spec.share for spec in both)
 
 
 @given(configurations())

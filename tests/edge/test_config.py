@@ -114,6 +114,8 @@ standby = false
 removal = "manager"
 keep_failed = "1h"
 share = true
+exclusive = "always"
+weight = 1
 stuck_after = "2h"
 cancel_stuck = "6h"
 token_expires = 2027-11-29
@@ -399,6 +401,7 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ('job_images = ["lab/*"]', "job_images", "has no equivalent yet"),
         ("containers = true", "containers", "a cluster has no Engine"),
         ("share = true", "share", "has no"),
+        ("gpus = 1\ncuda = '12.8'\nexclusive = 'in turn'", "exclusive", "has no equivalent"),
         ('gpus = "all"', "gpus", "must be a number"),
         ("gpus = 1", "cuda", "must be set, or `image`"),
         ("kubernetes = { device_class = 'a' }", "kubernetes: ", "has no meaning without `gpus`"),
@@ -789,6 +792,28 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpus = []"), "gpus: must be a number"),
     (pool("gpus = ['GPU-8f2c1111', 'GPU-8f2c1111']"), "gpus: names a GPU twice"),
     (pool("share = true"), "share: has no meaning in a pool without GPUs"),
+    (
+        pool("exclusive = 'in turn'"),
+        'exclusive: is "in turn", which has no meaning in a pool without GPUs',
+    ),
+    (
+        pool("gpus = 1\nexclusive = 'in turn'\nshare = true"),
+        'exclusive: is "in turn", and share = true lets jobs have a GPU at once: take one of the two',
+    ),
+    (pool("gpus = 1\nexclusive = 'sometimes'"), "exclusive: must be 'always' or 'in turn'"),
+    (pool("gpus = 1\nweight = 2"), 'weight: has no meaning without exclusive = "in turn"'),
+    (pool("gpus = 1\nexclusive = 'in turn'\nweight = 0"), "weight: must be at least 1"),
+    (
+        EVERYTHING.replace("share = true", 'exclusive = "in turn"'),
+        'exclusive: is "in turn", and an agent that waits at its service for a job would keep its GPUs',
+    ),
+    (
+        pool(
+            "gpus = 1\nexclusive = 'in turn'\n"
+            + SCALE_SET.format(keys="enrolment = 'scaleset'\nfallback = 'jit'")
+        ),
+        'exclusive: is "in turn", and an agent that waits at its service for a job would keep its GPUs',
+    ),
     (
         pool("image = 'mayfly/github:cpu'"),
         "image: is an image for provider github, and this pool's is local",

@@ -27,9 +27,12 @@ from mayfly.core.facts import (
     ResultsTaken,
     RunSubmitted,
     SlotBooked,
+    TurnAwaited,
+    TurnEnded,
+    TurnWaived,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, TEXT_KEPT
-from mayfly.core.memory import Agent, Job, Visit
+from mayfly.core.memory import Agent, Job, TurnAccount, Visit
 from mayfly.core.model import (
     Cause,
     Generation,
@@ -437,6 +440,27 @@ def test_the_order_of_the_queue_is_the_same_in_the_next_manager(tmp_path: Path) 
         assert [one.id for one in Queue(again.load(), T + 5000).order(pool)] == order
     assert order[0] == "j1"
     assert set(order) == {"j1", "j4", "j5"}
+
+
+def test_whose_turn_it_is_is_the_same_in_the_next_manager(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    memory = history.load()
+    pool, other = PoolName("a"), PoolName("b")
+    created = lived(1, T)[0]
+    for fact in (
+        TurnAwaited(T, pool, 5.0),
+        created,
+        TurnAwaited(T + 1, other, 6.5),
+        TurnEnded(T + 9, pool, Generation("g0001"), 8.0, 13.0),
+        TurnWaived(T + 10, other),
+        ClockJumped(T + 11, 3600.0),
+    ):
+        memory = apply(memory, [fact])
+        history.commit([fact], memory)
+        with closing(History(tmp_path)) as again:
+            assert again.load() == memory
+    history.close()
+    assert memory.turns == {pool: TurnAccount(13.0, T + 3600.0), other: TurnAccount(6.5, None)}
 
 
 def test_a_queue_in_a_file_of_before_shares_and_classes_is_read_on(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ EFFECTS = {
 }
 ELSEWHERE = {
     "GPUs": ("gpus", "cuda", "cuda_compat", "share", "injection"),
+    "GPUs in turn": ("exclusive", "weight"),  # tests/core/test_turns.py
     "services": (
         *("azure", "gitea", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),

@@ -25,6 +25,7 @@ from mayfly.core.queue_estimate import likeness
 from mayfly.core.state import State, begin
 from mayfly.service.queue_view import LiveQueue
 from tests.core.simulator import pool, specs, with_images
+from tests.core.turn_days import BOX, box, turning
 
 T = 1_800_000_000.0
 POOL = replace(pool("a", slots=2, job_images=("lab/x",)), limits=Limits(job_timeout=3600.0))
@@ -217,3 +218,28 @@ def test_an_order_is_kept_for_as_long_as_nothing_happens_and_a_second_at_most() 
     assert view.positions() == {"late": 1, "soon": 2}
     states.append(replace(states[0], memory=replace(states[0].memory, jobs={soon.id: soon})))
     assert view.positions() == {"soon": 1}, "something happened"
+
+
+class NothingRan(Lasted):
+    """Of any pool."""
+
+    def likenesses(self, pool: str) -> dict[JobId, str]:
+        return {}
+
+    def lasted(self, pool: str, alike: str | None = None) -> list[float]:
+        return []
+
+
+def test_a_job_of_a_pool_in_turn_is_told_who_has_its_gpu_and_who_is_next() -> None:
+    pools = (turning("a", 1, 1), turning("b", 1, 1), turning("c", 1, 1))
+    manager = box(*pools, gpus=BOX[:1])
+    jobs = [manager.submit(name) for name in ("a", "b", "c", "c")]
+    manager.run()
+    view = LiveQueue(lambda: manager.state, lambda: manager.now, NothingRan())
+    has = "pool a has its GPU, and next in turn is pool b"
+    assert [view.standing(one) for one in jobs] == [
+        {},
+        {"position": 1, "starts_at": None, "why": f"it is next in pool b; {has}"},
+        {"position": 1, "starts_at": None, "why": f"it is next in pool c; {has}"},
+        {"position": 2, "starts_at": None, "why": f"1 job is before it in pool c; {has}"},
+    ]

@@ -73,10 +73,20 @@ def _headline(document: dict[str, Any]) -> str:
 
 
 def _rows(gpu: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    note = gpu["problem"] or ("split" if gpu["split"] else "")
+    note = gpu["problem"] or ("split" if gpu["split"] else _whose(gpu))
     yield _row(str(gpu["index"]), gpu["name"], gpu["compute"] or "-", gpu, note)
     for number, part in enumerate(gpu["mig"]):
-        yield _row(f"{gpu['index']}:{number}", part["profile"], "", part, part["problem"] or "")
+        yield _row(
+            f"{gpu['index']}:{number}", part["profile"], "", part, part["problem"] or _whose(part)
+        )
+
+
+def _whose(device: dict[str, Any]) -> str:
+    """Which of the slots that may have the device have it now, where there are several."""
+    working = device.get("at_work") or ()
+    if len(device["slots"]) < 2 or not working:
+        return ""
+    return f"{', '.join(working)} {'has' if len(working) == 1 else 'have'} it"
 
 
 def _row(

@@ -51,12 +51,16 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUnbooked,
     SlotUncordoned,
+    TurnAwaited,
+    TurnEnded,
+    TurnWaived,
     WaitingCancelled,
     WaitingCancelling,
 )
 from mayfly.core.memory import (
     ENDS_JOBS,
     NO_SHARE,
+    NO_TURNS,
     NOTHING,
     Booking,
     Doom,
@@ -65,7 +69,7 @@ from mayfly.core.memory import (
     Visit,
     reprieved,
 )
-from mayfly.core.model import Generation, Hold, JobId, JobState, Phase, SlotName
+from mayfly.core.model import Generation, Hold, JobId, JobState, Phase, PoolName, SlotName
 from mayfly.core.queue import followed, followers
 
 
@@ -79,6 +83,7 @@ class _Draft:
         self.pause = memory.pause
         self.serial = memory.serial
         self.shares = memory.shares
+        self.turns = memory.turns
         self.followers: dict[JobId, list[JobId]] | None = None  # None: not looked up yet
 
     def agent(self, generation: Generation, **changes: object) -> None:
@@ -121,8 +126,14 @@ class _Draft:
         changed = replace(self.shares.get(key, NO_SHARE), **changes)
         self.shares = {**self.shares, key: changed}
 
+    def turn(self, pool: PoolName, **changes: float | None) -> None:
+        known = self.turns.get(pool, NO_TURNS)
+        self.turns = {**self.turns, pool: replace(known, **changes)}  # type: ignore[arg-type]
+
     def done(self) -> Memory:
-        return Memory(self.agents, self.slots, self.jobs, self.pause, self.serial, self.shares)
+        return Memory(
+            self.agents, self.slots, self.jobs, self.pause, self.serial, self.shares, self.turns
+        )
 
 
 def apply(memory: Memory, facts: Iterable[Fact]) -> Memory:
@@ -193,6 +204,12 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
                 before = draft.shares.get(known.share, NO_SHARE)
                 draft.share(known.share, used=used, at=max(before.at, at))
             draft.follow(job_id, state)
+        case TurnAwaited(at=at, pool=pool, used=used):
+            draft.turn(pool, used=used, since=at)
+        case TurnEnded(pool=pool, used=used):
+            draft.turn(pool, used=used)
+        case TurnWaived(pool=pool):
+            draft.turn(pool, since=None)
         case ManagerPaused(pause=pause):
             draft.pause = pause
         case ManagerResumed():
@@ -309,6 +326,8 @@ def _shift(draft: _Draft, by: float) -> None:
         draft.share(key, at=share.at + by)
         if share.started is not None:
             draft.share(key, started=share.started + by)
+    for pool, account in draft.turns.items():
+        draft.turn(pool, since=_moved(account.since, by))
 
 
 def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912, PLR0915  a case for each fact

@@ -58,6 +58,7 @@ MODULES = (
     "tainted_devices",
     "token_end",
     "throttle",
+    "turns",
     "waiting",
     "workspace",
 )

@@ -49,6 +49,7 @@ from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
+from mayfly.core.taking_turns import Wants, turns_of
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
 from mayfly.core.unseen_ends import unseen_ends
 from mayfly.core.yielding import yields
@@ -132,14 +133,16 @@ def decide(
     if doubt is not None:
         wakes.append(doubt)
     wake = min(wakes, default=None)
-    return Plan(tuple(draft.facts), tuple(draft.actions), wake, draft.look_at_mounts)
+    turns = draft.view.turns if not observing else None
+    return Plan(tuple(draft.facts), tuple(draft.actions), wake, draft.look_at_mounts, turns)
 
 
 def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
-    view = draft.view
-    if over := tuple(lapses(view)):
+    if over := tuple(lapses(draft.view)):
         draft.record(*over)  # before anybody behind those jobs gets a slot
         return
+    _take_turns(draft, tenants)
+    view = draft.view
     wanted: set[SlotName] = set()
     for spec in view.desired.slots:
         wanted.add(spec.name)
@@ -159,6 +162,15 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     for acquire in dispatch.acquisitions(*known, view.now):
         if view.asks(acquire.pool, acquire.subject):
             draft.take(Act((acquire,)))
+
+
+def _take_turns(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
+    wants = Wants(
+        tenants, draft.leased, draft.queue, draft.dispatches, draft.gates, draft.enrolling
+    )
+    turns, facts = turns_of(draft.view, wants)
+    draft.record(*facts)
+    draft.view = replace(draft.view, turns=turns)
 
 
 @dataclass(slots=True)

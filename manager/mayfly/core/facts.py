@@ -373,6 +373,34 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class TurnAwaited:
+    """turn.awaited: a pool in turn that had nothing to do has a job for its GPUs."""
+
+    at: float
+    pool: PoolName
+    used: float  # its account from here on
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnded:
+    """turn.ended: an agent has given its GPUs back, which other pools may have next."""
+
+    at: float
+    pool: PoolName
+    generation: Generation
+    seconds: float  # for how long it had them
+    used: float  # its pool's account, with that
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWaived:
+    """turn.waived: no job of the pool waits for its GPUs any more, and none has any."""
+
+    at: float
+    pool: PoolName
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingCancelling:
     """waiting.cancelling: a job that waits at its service in vain is about to be cancelled there."""
 
@@ -463,6 +491,9 @@ Fact: TypeAlias = (
     | JobRequeued
     | JobCancelling
     | JobEnded
+    | TurnAwaited
+    | TurnEnded
+    | TurnWaived
     | WaitingCancelling
     | WaitingCancelled
     | ManagerPaused

@@ -164,9 +164,10 @@ class Gpus:
         ours = Ours(gpus.ours, standing, gpus.makers, alive)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
+        beside = _beside(leased)
         verdicts = {
             spec.name: judge(
-                _tenant(spec, since[spec.name], memory),
+                _tenant(spec, since[spec.name], memory, beside),
                 reading,
                 self.records,
                 self.known or (),
@@ -287,8 +288,21 @@ class Gpus:
         )
 
 
-def _tenant(spec: SlotSpec, first: float, memory: Memory) -> Tenant:
-    ended = memory.slot(spec.name).vacant_since
+def _beside(leased: Iterable[SlotSpec]) -> dict[str, list[SlotName]]:
+    """The slots in turn of each GPU: what one of them leaves on it the next would find."""
+    found: dict[str, list[SlotName]] = {}
+    for spec in leased:
+        for uuid in spec.lease if spec.pool.takes_turns else ():
+            found.setdefault(uuid, []).append(spec.name)
+    return found
+
+
+def _tenant(
+    spec: SlotSpec, first: float, memory: Memory, beside: Mapping[str, Sequence[SlotName]]
+) -> Tenant:
+    names = {spec.name, *(name for uuid in spec.lease for name in beside.get(uuid, ()))}
+    ends = [memory.slot(name).vacant_since for name in names]
+    ended = max((end for end in ends if end is not None), default=None)
     at_work = any(
         agent.committed is not None
         and (agent.owes or not agent.settled)

@@ -3,6 +3,9 @@
 A lease is a matter of the configuration and of the devices that the host has, and of nothing else: the same
 two give the same leases. Pools are served in config order; one that cannot be served whole gets one sentence
 with the arithmetic and takes nothing, so that those after it may run. Nothing here asks a GPU anything.
+
+Pools in turn may be leased the same GPUs: which of their gates opens on one is decided at the gate
+(``core/turns.py``). Each gets those first that the fewest of them have.
 """
 
 from __future__ import annotations
@@ -57,6 +60,7 @@ class _Ledger:
         self.devices = [uuid for gpu in self.gpus for uuid in _devices(gpu)]
         self.exclusive: dict[str, PoolName] = {}
         self.shared: dict[str, list[PoolName]] = {}
+        self.in_turn: dict[str, list[PoolName]] = {}
         self.named = {
             pool.name: frozenset(self._known(pool.gpus)) for pool in pools
         }  # what each pool names
@@ -77,20 +81,32 @@ class _Ledger:
     def free(self, pool: PoolSpec) -> list[str]:
         """What the pool may have, what nobody else names first, and last what other pools share with it."""
         others = {uuid for name, held in self.named.items() if name != pool.name for uuid in held}
-        open_to_it = [
-            uuid
-            for uuid in self.devices
-            if uuid not in self.exclusive and (pool.share or uuid not in self.shared)
-        ]
-        return sorted(open_to_it, key=lambda uuid: (uuid in self.shared, uuid in others))
+        open_to_it = [uuid for uuid in self.devices if self._is_open(uuid, pool)]
+        return sorted(
+            open_to_it,
+            key=lambda uuid: (
+                uuid in self.shared,
+                len(self.in_turn.get(uuid, ())),
+                uuid in others,
+            ),
+        )
+
+    def _is_open(self, uuid: str, pool: PoolSpec) -> bool:
+        """Whether the pool may have it, whoever has it already."""
+        if uuid in self.exclusive:
+            return False
+        may_share = pool.share or uuid not in self.shared
+        return may_share and (pool.takes_turns or uuid not in self.in_turn)
 
     def take(self, pool: PoolSpec, uuids: Iterable[str]) -> None:
         """The pool has these from now on."""
         for uuid in uuids:
-            if not pool.share:
+            if not pool.share and not pool.takes_turns:
                 self.exclusive[uuid] = pool.name
-            elif pool.name not in self.shared.setdefault(uuid, []):
-                self.shared[uuid].append(pool.name)
+                continue
+            holders = (self.shared if pool.share else self.in_turn).setdefault(uuid, [])
+            if pool.name not in holders:
+                holders.append(pool.name)
 
     def holders(self, uuids: Iterable[str]) -> list[PoolName]:
         """The pools that have any of these, in the order in which they were served."""
@@ -98,7 +114,7 @@ class _Ledger:
         for uuid in uuids:
             if uuid in self.exclusive:
                 found[self.exclusive[uuid]] = None
-            for name in self.shared.get(uuid, ()):
+            for name in (*self.shared.get(uuid, ()), *self.in_turn.get(uuid, ())):
                 found[name] = None
         return list(found)
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
 
-from mayfly.core import dispatch, naming
+from mayfly.core import dispatch, naming, turns
 from mayfly.core.actions import (
     Action,
     Enrol,
@@ -187,9 +187,11 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     actions: list[Action] = []
     wake: float | None = None
     unfinished, looks, away = True, False, NOBODY
+    taken = state.turns
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
+        noticed = turns.charged(noticed, memory, state.config.pools)
         dispatches = dispatch.after(dispatches, noticed, memory, now)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
@@ -215,6 +217,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         facts += [*noticed, *plan.facts]
         actions += plan.actions
         wake, looks = plan.wake, plan.look_at_mounts
+        taken = plan.turns if plan.turns is not None else taken
         if not noticed and not plan.facts:
             unfinished = False
             break
@@ -245,6 +248,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         observed=state.observed.sandboxes_used(frozenset(one for one in used if one is not None)),
         memory=memory,
         dispatches=dispatches,
+        turns=taken,
         gpus=gpus,
         noise=mint.noise,
         in_flight={**state.in_flight, **{action.subject: action for action in actions}},

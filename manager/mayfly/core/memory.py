@@ -276,6 +276,18 @@ NO_SHARE = Share()
 
 
 @dataclass(frozen=True, slots=True)
+class TurnAccount:
+    """What a pool in turn has had of its GPUs, beside the others that may have them."""
+
+    used: float = 0.0  # seconds of one GPU, divided by the pool's weight; comparable alone
+    # since when it has had a job that waits or runs; None: it has none
+    since: float | None = None
+
+
+NO_TURNS = TurnAccount()
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """That the manager only observes."""
 
@@ -294,6 +306,7 @@ class Memory:
     pause: Pause | None = None
     serial: int = 0  # the highest given so far
     shares: Mapping[ShareKey, Share] = field(default_factory=dict)
+    turns: Mapping[PoolName, TurnAccount] = field(default_factory=dict)  # of pools in turn
 
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""

@@ -337,6 +337,12 @@ class PoolSpec:
     removal: Removal | None = None  # None: see core/desire.py
     keep_failed: float = field(default=0.0, metadata=UNBAKED)
     share: bool = field(default=False, metadata=UNBAKED)
+    # "in turn": pools that say so may have the same GPUs, one after the other
+    exclusive: Literal["always", "in turn"] = field(default="always", metadata=UNBAKED)
+    # how much of them it gets, beside the others' weights, while they all have jobs
+    weight: int = field(default=1, metadata=UNBAKED)
+    # its service hands its jobs out: an agent is enrolled for a job alone
+    dispatched: bool = field(default=False, metadata={**UNBAKED, "key": False})
     # seconds that a job may wait at the service although a slot is idle; 0: nobody looks
     stuck_after: float = field(default=3600.0, metadata=UNBAKED)
     # seconds of such waiting after which it is cancelled there; 0: never
@@ -344,6 +350,11 @@ class PoolSpec:
     # the last day of its token, YYYY-MM-DD, where the service does not tell; None: not known
     token_expires: str | None = field(default=None, metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether other pools may be leased the same GPUs, and their gates open one after the other."""
+        return self.exclusive == "in turn"
 
     @property
     def mounts(self) -> tuple[Dataset | Cache, ...]:

@@ -24,6 +24,7 @@ from mayfly.core.model import (
     PoolName,
     World,
 )
+from mayfly.core.turns import NO_TURN, Turns
 from mayfly.core.unseen_ends import UnseenEnd
 
 
@@ -35,6 +36,7 @@ class Plan:
     actions: tuple[Action, ...] = ()
     wake: float | None = None  # None: nothing is due
     look_at_mounts: bool = False  # before a gate that is about to be opened
+    turns: Turns | None = None  # whose turn it is; None: that was not asked
 
     @property
     def empty(self) -> bool:
@@ -67,6 +69,7 @@ class View:
     # When gates that are not known to be open were written; infinite while that is under way.
     written: Mapping[Generation, float] = field(default_factory=lambda: NOTHING_WRITTEN)
     unseen: tuple[UnseenEnd, ...] = ()  # whose GPUs another slot may have been given
+    turns: Turns = NO_TURN  # of slots whose GPUs others may have, too
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

@@ -72,6 +72,11 @@ class Queue:
         found = self._ordered().get(pool)
         return found.next_of_own_image() if found is not None else None
 
+    def waiting(self, pool: PoolName) -> int:
+        """How many of the pool's jobs wait for nothing but a slot."""
+        found = self._ordered().get(pool)
+        return found.waiting() if found is not None else 0
+
     def take(self, job: Job) -> None:
         """The job waits no more, and those behind it are nearer."""
         self._ordered()[job.pool].take(job)
@@ -168,6 +173,9 @@ class _PoolOrder:
         )
         ranked = [(self._rank(line, head), head) for line, head in heads if head is not None]
         return min(ranked, key=itemgetter(0))[1] if ranked else None
+
+    def waiting(self) -> int:
+        return sum(map(len, self._lines.values()))
 
     def take(self, job: Job) -> None:
         person, line = job.uid, (job.uid, job.priority)

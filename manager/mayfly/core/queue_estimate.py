@@ -124,6 +124,12 @@ def why_for_its_image(job: Job, desired: Desired, memory: Memory, now: float) ->
     return f"{where}; of {slots[0].name}: {whys[0]}"
 
 
+def why_in_turn(job: Job, ahead: int, turn: str) -> str:
+    """Why a queued job of a pool in turn does not run now; ``turn``: who has its GPUs, and who is next."""
+    before = f"{ahead} job{'s are' if ahead > 1 else ' is'} before it in pool {job.pool}"
+    return f"{before if ahead else f'it is next in pool {job.pool}'}; {turn}"
+
+
 def why(job: Job, ahead: int, room: PoolRoom, *, paused: bool) -> str:
     """Why a queued job does not run now; ``ahead`` are before it."""
     pool = f"pool {job.pool}"

@@ -39,6 +39,7 @@ from mayfly.core.polls import PollSchedule
 from mayfly.core.refusals import Refusals
 from mayfly.core.signs import Reported
 from mayfly.core.throttle import NO_DEBTS, Debts
+from mayfly.core.turns import NO_TURN, Turns
 from mayfly.core.waiting import Queues
 
 NOISE = 36 ** (naming.GENERATION_LENGTH - naming.TIME_LENGTH)
@@ -73,6 +74,7 @@ class State:
     refusals: Refusals = field(default_factory=Refusals)
     contacts: Contacts = field(default_factory=Contacts)
     dispatches: Dispatches = field(default_factory=lambda: NONE)
+    turns: Turns = NO_TURN  # as they were decided last
     queues: Queues = field(default_factory=Queues)  # of jobs that wait at services
     reported: Reported = field(default_factory=Reported)
     lightened: frozenset[Generation] = frozenset()  # agents that yield to those that begin

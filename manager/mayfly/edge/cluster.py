@@ -348,6 +348,11 @@ def _gpus(pool: model.PoolSpec) -> tuple[Row, ...]:
             pool.share,
             "has no equivalent: the resource that `gpu_resource` names says who shares",
         ),
+        (
+            ("exclusive",),
+            pool.takes_turns,
+            "has no equivalent: the cluster says which pod has a GPU next",
+        ),
     )
 
 

@@ -334,6 +334,19 @@ class PoolTable(Table):
         model.PoolSpec, "keep_failed", "how long a failed agent's container is kept for a look"
     )
     share: bool = key(model.PoolSpec, "share", "let its GPUs be in other slots too")
+    exclusive: Literal["always", "in turn"] = key(
+        model.PoolSpec,
+        "exclusive",
+        'whether its GPUs are its slots\' for good ("always"), or other pools that say "in turn" may have '
+        "the same ones, one job after the other; of the embedded queue, or of a service that hands jobs out",
+    )
+    weight: int = key(
+        model.PoolSpec,
+        "weight",
+        "of pools in turn: how much of the GPUs' time it gets while all have jobs; 2 is twice as much as 1",
+        ge=1,
+        le=1000,
+    )
     stuck_after: Duration = key(
         model.PoolSpec,
         "stuck_after",
@@ -647,7 +660,13 @@ def _translate(
             wrong += [(("pool", index, keys.name, *where), text) for where, text in told]
         pool = _pool(table, frozenset(providers))
         if keys is not None:
-            pool = replace(pool, embedded=keys.embedded, settings=settings, images=keys.images)
+            pool = replace(
+                pool,
+                embedded=keys.embedded,
+                settings=settings,
+                images=keys.images,
+                dispatched=settings is not None and keys.hands_out(settings),
+            )
         if on_cluster and isinstance(pool.gpus, int):
             pool = replace(pool, gpus=0, devices=pool.gpus)
         pools.append(pool)

@@ -88,6 +88,7 @@ def _pool_contradictions(
         yield from _kept_network(pool)
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
+    yield from _turns(pool, providers)
 
 
 def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
@@ -104,6 +105,25 @@ def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[W
             ("cancel_stuck",),
             "must be at least stuck_after: a job is stuck first, then cancelled",
         )
+
+
+def _turns(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
+    """What does not go with GPUs that pools have one after the other."""
+    if not pool.takes_turns:
+        if pool.weight != 1:
+            yield ("weight",), 'has no meaning without exclusive = "in turn"'
+        return
+    if pool.gpus == 0 and not pool.devices:
+        yield ("exclusive",), 'is "in turn", which has no meaning in a pool without GPUs'
+    if pool.share:
+        yield (
+            ("exclusive",),
+            'is "in turn", and share = true lets jobs have a GPU at once: take one of the two',
+        )
+    if pool.provider in providers and not pool.embedded and not pool.dispatched:
+        why = "an agent that waits at its service for a job would keep its GPUs from all others"
+        text = "that is for the embedded queue, and for a service that hands its jobs out"
+        yield ("exclusive",), f'is "in turn", and {why}: {text}'
 
 
 def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

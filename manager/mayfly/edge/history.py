@@ -33,8 +33,8 @@ from mayfly.core.facts import (
     for_everybody,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
-from mayfly.core.memory import Agent, Job, Memory, Pause, Share, ShareKey
-from mayfly.core.model import Generation, JobId, SlotName
+from mayfly.core.memory import Agent, Job, Memory, Pause, Share, ShareKey, TurnAccount
+from mayfly.core.model import Generation, JobId, PoolName, SlotName
 from mayfly.core.queue_estimate import likeness
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
@@ -79,6 +79,7 @@ class History:
         self.path.chmod(0o600)
         self._identity = self._standing()
         self._shares_written: Mapping[ShareKey, Share] = {}
+        self._turns_written: Mapping[PoolName, TurnAccount] = {}
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
@@ -118,7 +119,7 @@ class History:
         """The memory as it was when the last commit returned."""
         with translated("cannot read the history", self.path):
             memory = remembered(self._db.execute)
-        self._shares_written = memory.shares
+        self._shares_written, self._turns_written = memory.shares, memory.turns
         return memory
 
     def commit(
@@ -147,7 +148,7 @@ class History:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('tried', '')")
             if cursor is not None:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
-        self._shares_written = after.shares
+        self._shares_written, self._turns_written = after.shares, after.turns
         self._commits += 1
         return seq
 
@@ -185,6 +186,7 @@ class History:
         if any(isinstance(fact, JobEnded) for fact in facts):
             self._followers(touched.jobs, after)
         self._shares(after.shares)
+        self._turns(after.turns)
         return seq
 
     def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
@@ -336,6 +338,15 @@ class History:
                 self._db.execute(
                     "INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?)",
                     (pool, uid, priority, share.used, share.at, share.started),
+                )
+
+    def _turns(self, turns: Mapping[PoolName, TurnAccount]) -> None:
+        """Those that are not as they were written last."""
+        for pool, account in turns.items():
+            if account != self._turns_written.get(pool):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)",
+                    (pool, account.used, account.since),
                 )
 
     def _started(self, fact: AgentOpened) -> None:

@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -108,6 +108,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("ALTER TABLE jobs ADD COLUMN container TEXT",),
     # Of the environments of jobs that have not ended (`edge/veiled.py`); those of before have none.
     ("CREATE TABLE job_keys (job TEXT PRIMARY KEY, key BLOB NOT NULL)",),
+    # Of pools in turn.
+    ("CREATE TABLE turns (pool TEXT PRIMARY KEY, used REAL NOT NULL, since REAL)",),
 )
 
 

@@ -19,6 +19,7 @@ from mayfly.core.memory import (
     Pause,
     Share,
     SlotMemory,
+    TurnAccount,
     Visit,
 )
 from mayfly.core.model import (
@@ -29,6 +30,7 @@ from mayfly.core.model import (
     JobId,
     JobState,
     Phase,
+    PoolName,
     Priority,
     SlotName,
 )
@@ -67,6 +69,10 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         ): Share(row["used"], row["at"], row["started"])
         for row in rows("SELECT * FROM shares")
     }
+    turns = {
+        PoolName(row["pool"]): TurnAccount(row["used"], row["since"])
+        for row in rows("SELECT * FROM turns")
+    }
     serials = [row["serial"] or 0 for row in rows("SELECT max(serial) AS serial FROM jobs")]
     pauses = [
         json.loads(row["value"]) for row in rows("SELECT value FROM meta WHERE key = 'pause'")
@@ -78,6 +84,7 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         Pause(**pauses[0]) if pauses else None,
         max([*serials, *(agent.serial for agent in agents.values())]),
         shares,
+        turns,
     )
 
 

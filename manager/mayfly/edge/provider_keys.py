@@ -22,6 +22,11 @@ def no_sentences(_: object) -> Sentences:
     return iter(())
 
 
+def never(_: object) -> bool:
+    """By no settings."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ProviderKeys:
     """How one provider's keys are read."""
@@ -38,6 +43,8 @@ class ProviderKeys:
     problems: Callable[[Any], Sentences] = no_sentences
     # what this installation lacks for those settings
     lacks: Callable[[Any], Sentences] = no_sentences
+    # whether by those settings an agent is never enrolled before there is a job for it
+    hands_out: Callable[[Any], bool] = never
     # keys that stood in the pool itself once, and where they stand in the table now
     flat: Mapping[str, Where] = field(default_factory=dict)
     # keys that stood in the pool itself once and meant nothing to this provider

@@ -5,7 +5,8 @@ Pure: values in, JSON-ready values out; without a manager it is made from one re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeAlias
 
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
@@ -13,7 +14,7 @@ from mayfly.core.model import GpuVerdict, SlotName
 from mayfly.core.quantities import rfc3339
 
 SCHEMA = "mayfly.gpus/1"
-Holders = Mapping[str, list[str]]
+Holders: TypeAlias = dict[str, tuple[list[str], list[str]]]  # all slots, and those at work
 
 
 def document(
@@ -24,12 +25,18 @@ def document(
     *,
     late: float | None = None,
     watched: bool = True,
+    at_work: Collection[SlotName] = (),
 ) -> dict[str, object]:
-    """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered."""
-    holders: dict[str, list[str]] = {}
+    """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered, and
+    ``at_work`` the slots whose agents have their GPUs now.
+    """
+    holders: Holders = {}
     for slot, lease in leases.items():
         for uuid in lease:
-            holders.setdefault(uuid, []).append(slot)
+            slots, working = holders.setdefault(uuid, ([], []))
+            slots.append(slot)
+            if slot in at_work:
+                working.append(slot)
     vitals = reading.vitals if reading is not None else {}
     return {
         "schema": SCHEMA,
@@ -58,7 +65,7 @@ def _gpu(gpu: Gpu, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, 
         "name": gpu.name,
         "compute": _version(gpu.capability),
         **_state(own, gpu.memory),
-        "slots": holders.get(gpu.uuid, []),
+        **_holders(gpu.uuid, holders),
         "split": gpu.split,
         "mig": [_part(part, vitals, holders) for part in gpu.mig],
     }
@@ -69,8 +76,13 @@ def _part(part: Mig, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str
         "uuid": part.uuid,
         "profile": part.name,
         **_state(vitals.get(part.uuid), part.memory),
-        "slots": holders.get(part.uuid, []),
+        **_holders(part.uuid, holders),
     }
+
+
+def _holders(uuid: str, holders: Holders) -> dict[str, object]:
+    slots, working = holders.get(uuid, ([], []))
+    return {"slots": slots, "at_work": working}
 
 
 def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:

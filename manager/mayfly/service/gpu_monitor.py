@@ -37,6 +37,7 @@ class GpuBoard:
     leases: Mapping[SlotName, tuple[str, ...]]
     late: float | None  # when a look under way began that has taken too long
     watched: bool
+    at_work: frozenset[SlotName] = frozenset()  # slots whose agents have their GPUs now
 
 
 class GpuMonitor:
@@ -85,6 +86,11 @@ class GpuMonitor:
             leases={spec.name: spec.lease for spec in state.desired.slots if spec.lease},
             late=late if late is not None and now - late > LATE else None,
             watched=self._watching,
+            at_work=frozenset(
+                agent.slot
+                for agent in state.memory.agents.values()
+                if agent.lease and agent.committed is not None and not agent.settled
+            ),
         )
 
     def health(self, state: State, now: float) -> list[Condition]:
@@ -144,6 +150,7 @@ def gpu_document(board: GpuBoard) -> dict[str, object]:
         board.leases,
         late=board.late,
         watched=board.watched,
+        at_work=board.at_work,
     )
 
 

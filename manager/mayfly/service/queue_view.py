@@ -12,8 +12,16 @@ from typing import Any, Protocol
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, PoolName
 from mayfly.core.queue import Queue, waits
-from mayfly.core.queue_estimate import median, room_of, starts, why, why_for_its_image
+from mayfly.core.queue_estimate import (
+    median,
+    room_of,
+    starts,
+    why,
+    why_for_its_image,
+    why_in_turn,
+)
 from mayfly.core.state import State
+from mayfly.core.taking_turns import waits_for
 
 KEPT = (
     1.0  # seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
@@ -136,6 +144,9 @@ class LiveQueue:
         if place and state.memory.pause is None:
             at = starts(ordered[:place], room.free_at, lasting)[known.id]
         told = why_for_its_image(known, state.desired, state.memory, self.now())
+        turn = waits_for(known.pool, state.turns, state.desired, state.memory)
+        if told is None and turn is not None and waits(known) and state.memory.pause is None:
+            told, at = why_in_turn(known, ahead, turn), None
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": place or None, "starts_at": at, "why": told}
 

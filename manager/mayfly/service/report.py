@@ -29,6 +29,7 @@ from mayfly.core.rosters import busy_without_job
 from mayfly.core.signs import Reported
 from mayfly.core.slots import SlotStatus
 from mayfly.core.state import State
+from mayfly.core.turns import NO_TURN, Turns
 from mayfly.edge.descriptors import Descriptors
 from mayfly.edge.log import Log
 from mayfly.edge.room import Room
@@ -126,6 +127,7 @@ class Report:
             refused=refused,
             reported=state.reported,
             handed=dispatch.counted(state.dispatches),
+            turns=state.turns,
         )
         self.metrics.handed_out(dispatch.counted(state.dispatches))
         self.metrics.passed(
@@ -147,13 +149,14 @@ class Report:
         refused: Mapping[PoolName, str] = MappingProxyType({}),
         reported: Reported = NOTHING_REPORTED,
         handed: Mapping[PoolName, JobCounts] = MappingProxyType({}),
+        turns: Turns = NO_TURN,
     ) -> list[SlotStatus]:
         """Make the state known; the rows that were shown.
 
         ``busy_without_job``: since when a service lists an agent as busy that has reported no job.
         ``refused``: the pools that their service refuses, and why. ``reported``: what clients tell.
         """
-        rows = status.noted(status.statuses(desired, memory, now), busy_without_job, now)
+        rows = status.noted(status.statuses(desired, memory, now, turns), busy_without_job, now)
         headline = status.headline(rows, memory, world, handed)
         lines = self.asked(
             "telling of the slots",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from mayfly.core import naming, sandbox, unseen_ends
+from mayfly.core import naming, sandbox, taking_turns, unseen_ends
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
 from mayfly.core.job_conditions import job_conditions
@@ -35,6 +35,7 @@ from mayfly.core.slots import (
     status_of_former,
     tenancies,
 )
+from mayfly.core.turns import NO_TURN, Turns
 
 SCHEMA = "mayfly.status/1"
 
@@ -44,16 +45,20 @@ def timestamp(at: float | None) -> str | None:
     return None if at is None else rfc3339(at)
 
 
-def statuses(desired: Desired, memory: Memory, now: float) -> list[SlotStatus]:
+def statuses(
+    desired: Desired, memory: Memory, now: float, turns: Turns = NO_TURN
+) -> list[SlotStatus]:
     """A status for each slot, in config order, then the slots that the configuration no longer has."""
     tenants = tenancies(memory.agents.values())
     former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
     unseen = unseen_ends.unseen_ends(desired, memory, now)
+
+    def noted(row: SlotStatus) -> SlotStatus:
+        return taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
+
     return [
         *(
-            unseen_ends.noted(
-                status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now), unseen, now
-            )
+            noted(status_of(spec, desired, memory, tenants.get(spec.name, VACANCY), now))
             for spec in desired.slots
         ),
         *(status_of_former(name, desired, memory, tenants[name]) for name in former),

@@ -105,12 +105,18 @@ def _lacks(settings: GitHubSettings) -> Iterator[tuple[Where, str]]:
         yield ("app",), sentence
 
 
+def _hands_out(settings: GitHubSettings) -> bool:
+    """A scale set does; what stands in for one may leave a runner idle."""
+    return settings.enrolment == "scaleset" and settings.fallback is None
+
+
 KEYS = ProviderKeys(
     name="github",
     table=GitHubTable,
     settings=_settings,
     problems=_problems,
     lacks=_lacks,
+    hands_out=_hands_out,
     flat={
         "url": ("url",),
         "token": ("token",),

@@ -1,0 +1,240 @@
+"""Whose turn it is: slots of pools in turn may have the same GPUs, and a gate opens at its slot's turn alone.
+
+Pure. Each pool has an account: the seconds of one GPU that its agents had, divided by its weight. Of the
+pools that have a job the one with the least is next, and a turn adds to its account, so weights hold over
+time and everybody's turn comes. A slot whose GPUs are not all free when its pool is next has those kept that
+are: no gate behind it opens on one of them. By that a wide slot gets its GPUs, while narrow ones go on
+elsewhere.
+
+A pool that has had nothing to do has nothing to catch up: its account begins again where those of the others
+are. The accounts are on disk, and what runs is counted from when its gate was opened: a restart changes no
+turn. See ADR 0042.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from mayfly.core.facts import AgentExited, Fact, TurnAwaited, TurnEnded, TurnWaived
+from mayfly.core.memory import NO_TURNS, Memory
+from mayfly.core.model import PoolName, PoolSpec, SlotName
+
+AHEAD = (
+    60.0  # seconds that a turn counts at once: of GPUs that get free together one pool has not all
+)
+LEAST = 1.0  # seconds that the shortest turn counts
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A slot that could have a turn: what its gate needs beside GPUs is there, or about to be."""
+
+    slot: SlotName
+    pool: PoolName
+    lease: tuple[str, ...]
+    ready: bool = True  # its agent stands at its gate, and sees its GPUs
+    # a job is promised to this slot and to no other: its agent is enrolled for one, or it is booked
+    promised: bool = False
+    begun: bool = (
+        False  # its turn has begun already: its service has given, or gives, its agent a job
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Whose turn it is now."""
+
+    granted: frozenset[SlotName] = frozenset()  # their GPUs are free, and theirs
+    # slots that are next on all of their GPUs, and those of them that others have yet
+    next: Mapping[SlotName, tuple[str, ...]] = field(default_factory=dict)
+    waiting: tuple[PoolName, ...] = ()  # pools with a job for which no GPU is left, the next first
+
+
+NO_TURN = Turns()
+
+
+def cost(seconds: float, gpus: int, pool: PoolSpec) -> float:
+    """What that time with so many GPUs adds to the pool's account."""
+    return seconds * gpus / pool.weight
+
+
+def accounts(
+    memory: Memory, pools: Mapping[PoolName, PoolSpec], now: float, at_once: float = 0.0
+) -> dict[PoolName, float]:
+    """The pools' accounts as of now: what their agents have had so far counts ``at_once`` at the least."""
+    found = {name: memory.turns.get(name, NO_TURNS).used for name in pools}
+    for agent in memory.agents.values():
+        if agent.pool in pools and agent.committed is not None and not agent.settled:
+            seconds = max(at_once, now - agent.committed)
+            found[agent.pool] += cost(seconds, len(agent.lease), pools[agent.pool])
+    return found
+
+
+def decided(
+    pools: Mapping[PoolName, PoolSpec],
+    seats: Sequence[Seat],
+    jobs: Mapping[PoolName, int],
+    used: Mapping[PoolName, float],
+    busy: AbstractSet[str],
+) -> Turns:
+    """Whose turn it is. ``pools``: those in turn, in config order; ``jobs``: how many of each wait, those not
+    counted that are promised to a slot; ``used``: the accounts; ``busy``: GPUs that somebody may be at.
+    """
+    draft = _Draft(pools, dict(used), set(busy))
+    for seat in seats:
+        if seat.begun and draft.is_free(seat):
+            draft.grant(seat)
+    places = {name: place for place, name in enumerate(pools)}
+    needs = {name: _Need(jobs.get(name, 0)) for name in pools}
+    for seat in seats:
+        if seat.slot not in draft.granted:
+            needs[seat.pool].seats.append(seat)
+    open_ = {name: need for name, need in needs.items() if need.seats}
+    while open_:
+        name = min(open_, key=lambda one: (draft.used[one], places[one]))
+        chosen = open_[name].take(draft)
+        if chosen is None:
+            del open_[name]
+        elif draft.is_free(chosen):
+            draft.grant(chosen)
+        else:
+            draft.keep(chosen)
+    unmet = [name for name, need in needs.items() if need.unmet]
+    order = sorted(unmet, key=lambda one: (used[one], places[one]))
+    return Turns(frozenset(draft.granted), dict(draft.next), tuple(order))
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The turns as they are given out."""
+
+    pools: Mapping[PoolName, PoolSpec]
+    used: dict[PoolName, float]
+    busy: set[str]
+    kept: set[str] = field(default_factory=set)
+    granted: set[SlotName] = field(default_factory=set)
+    next: dict[SlotName, tuple[str, ...]] = field(default_factory=dict)
+
+    def is_free(self, seat: Seat) -> bool:
+        return self.busy.isdisjoint(seat.lease) and self.kept.isdisjoint(seat.lease)
+
+    def awaited(self, seat: Seat) -> tuple[str, ...]:
+        """Those of its GPUs that somebody may be at."""
+        return tuple(uuid for uuid in seat.lease if uuid in self.busy)
+
+    def grant(self, seat: Seat) -> None:
+        self.granted.add(seat.slot)
+        self.busy.update(seat.lease)
+        self._count(seat)
+
+    def keep(self, seat: Seat) -> None:
+        self.next[seat.slot] = self.awaited(seat)
+        self.kept.update(seat.lease)
+        self._count(seat)
+
+    def _count(self, seat: Seat) -> None:
+        self.used[seat.pool] += cost(AHEAD, len(seat.lease), self.pools[seat.pool])
+
+
+@dataclass(slots=True)
+class _Need:
+    """What a pool wants: so many jobs beside those that are promised, and where they could run."""
+
+    jobs: int
+    seats: list[Seat] = field(default_factory=list)
+    unmet: bool = False  # something of it found no GPU that is free
+
+    def take(self, draft: _Draft) -> Seat | None:
+        """The seat that has the pool's next turn, the best of those on whose GPUs nobody else is next;
+        ``None``: there is none.
+        """
+        wanted = [seat for seat in self.seats if seat.promised or self.jobs > 0]
+        could = [seat for seat in wanted if draft.kept.isdisjoint(seat.lease)]
+        if not could:
+            self.unmet = self.unmet or bool(wanted)
+            return None
+        chosen = min(could, key=lambda seat: _rank(seat, draft))
+        self.seats.remove(chosen)
+        if not chosen.promised:
+            self.jobs -= 1
+        self.unmet = self.unmet or not draft.is_free(chosen)
+        return chosen
+
+
+def _rank(seat: Seat, draft: _Draft) -> tuple[bool, bool, bool, int]:
+    """What is smaller is better: whose GPUs are free, then who stands ready, then who misses the fewest."""
+    missing = len(draft.awaited(seat))
+    return (not seat.promised, missing > 0, not seat.ready, missing)
+
+
+def changes(
+    pools: Mapping[PoolName, PoolSpec],
+    rivals: Mapping[PoolName, AbstractSet[PoolName]],
+    memory: Memory,
+    jobs: Mapping[PoolName, int | None],
+    now: float,
+) -> list[Fact]:
+    """Which pools have something to do from now on, and which have nothing any more.
+
+    ``rivals``: with whom each pool has a GPU in common. ``jobs``: how many of each could have a turn if its
+    GPUs were free; ``None``: that is not known, and changes nothing.
+    """
+    used = accounts(memory, pools, now)
+    at_work = {
+        agent.pool
+        for agent in memory.agents.values()
+        if agent.committed is not None and not agent.settled
+    }
+    active = {name for name, account in memory.turns.items() if account.since is not None}
+    facts: list[Fact] = [TurnWaived(now, name) for name in sorted(active - pools.keys())]
+    for name in pools:
+        waiting = jobs.get(name, 0)
+        if name in active:
+            if waiting == 0 and name not in at_work:
+                facts.append(TurnWaived(now, name))
+                active.remove(name)
+        elif waiting or name in at_work:
+            others = [other for other in rivals.get(name, ()) if other in used]
+            going = [used[other] for other in others if other in active]
+            at_least = min(going) if going else max((used[one] for one in others), default=0.0)
+            more = max(0.0, at_least - used[name])
+            used[name] += more
+            # What runs is counted by itself.
+            recorded = memory.turns.get(name, NO_TURNS).used + more
+            facts.append(TurnAwaited(now, name, recorded))
+            active.add(name)
+    return facts
+
+
+def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) -> tuple[Fact, ...]:
+    """The facts, and after each end of an agent in turn what its pool's account is then."""
+    in_turn = {pool.name: pool for pool in pools if pool.takes_turns}
+    if not in_turn:
+        return tuple(facts)
+    used: dict[PoolName, float] = {}
+    found: list[Fact] = []
+    for fact in facts:
+        found.append(fact)
+        agent = memory.agents.get(fact.generation) if isinstance(fact, AgentExited) else None
+        if agent is None or agent.committed is None or not agent.lease or agent.settled:
+            continue
+        pool = in_turn.get(agent.pool)
+        if pool is None:
+            continue
+        before = used.get(pool.name, memory.turns.get(pool.name, NO_TURNS).used)
+        seconds = max(0.0, fact.at - agent.committed)
+        used[pool.name] = before + cost(max(LEAST, seconds), len(agent.lease), pool)
+        found.append(TurnEnded(fact.at, pool.name, agent.generation, seconds, used[pool.name]))
+    return tuple(found)
+
+
+def rivals_of(leases: Mapping[PoolName, AbstractSet[str]]) -> dict[PoolName, frozenset[PoolName]]:
+    """With which other pools each has a GPU in common."""
+    return {
+        name: frozenset(
+            other for other, uuids in leases.items() if other != name and not own.isdisjoint(uuids)
+        )
+        for name, own in leases.items()
+    }
