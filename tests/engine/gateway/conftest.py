@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mayfly.core.admission.grant import VolumePlace
+from mayfly.core.model import LABEL_GENERATION, LABEL_HOST
 from tests.engine.gateway.agent import GENERATION, HOST, SEAL, agent_place, given, granted
 from tests.engine.gateway.served import Gateway, door_of
 from tests.engine.private_engine import PrivateEngine, sweep_up, version, why_not
@@ -123,6 +124,7 @@ def served(engine: PrivateEngine, home: Path) -> Iterator[Served]:
     engine.docker("volume", "create", *said, WORK_VOLUME)
     container = engine.docker(
         *("run", "-d", "--name", "lab-0", "--entrypoint", "/usr/bin/sleep"),
+        *("--label", f"{LABEL_HOST}={HOST}", "--label", f"{LABEL_GENERATION}={GENERATION}"),
         *("-v", f"{WORK_VOLUME}:{WORK}", IMAGE, "infinity"),
     )
     mount = engine.docker("volume", "inspect", "-f", "{{.Mountpoint}}", WORK_VOLUME)

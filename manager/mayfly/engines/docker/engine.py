@@ -164,7 +164,8 @@ class DockerEngine(DockerClient):
 
     def clear(self, state_dir: Path, host: HostId, generation: Generation, seal: str) -> None:
         """Remove all that an ended agent has made; see ``engines.protocol``."""
-        self._inner.kill(generation)
+        own = next((cid for cid, of in self._together.items() if of == generation), None)
+        self._inner.kill(generation, own)
         clearing.clear(self.base_url, str(state_dir), host, generation, seal)
 
     def give_up(self, generation: Generation) -> None:
