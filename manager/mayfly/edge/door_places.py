@@ -23,6 +23,7 @@ LIVE = "live"
 OVER = "over"
 GRANT = "grant.json"
 MADE = "made"
+MAKING = "making"  # a file for each thing that the Engine has been asked for and has not answered
 REFUSALS = "refusals"
 REFUSALS_MOST = 64 * 1024  # bytes
 HEALTH_MOST = 256 * 1024  # of what it says of itself

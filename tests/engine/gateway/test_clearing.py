@@ -14,7 +14,6 @@ import pytest
 
 from mayfly.core.admission.grant import VolumePlace
 from mayfly.edge.faults import Passing
-from mayfly.engines.docker.gateway import clearing
 from mayfly.engines.docker.gateway.clearing import clear
 from tests.engine.gateway.agent import GENERATION, HOST, SEAL, agent_place, given, granted
 from tests.fakes.docker_engine import Ask, FakeEngine, reply
@@ -98,9 +97,8 @@ def engine() -> Iterator[Things]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path) -> Path:
     """The directory of an agent that is over, and that has made something."""
-    monkeypatch.setattr(clearing, "LATE_SECONDS", 0.0)
     made = agent_place(tmp_path)
     given(made, granted(work=VolumePlace("/job", "work")))
     (made / "live/made").touch()

@@ -36,7 +36,10 @@ LOOK_SECONDS = 30.0
 REMOVE_SECONDS = 60.0  # for one thing
 CLOSE_SECONDS = 40.0  # the gateway itself waits 30 s for the Engine
 ROUNDS = 5  # of looking again for what was made while it was looked
-LATE_SECONDS = 1.0  # in which an Engine ends a create whose gateway has died
+# In which an Engine ends what it was asked for, though nobody waits for the answer any more; as long as a
+# gateway that lives waits for one.
+LATE_SECONDS = 30.0
+NOTE_MOST = 4096  # bytes
 
 
 def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) -> None:
@@ -48,17 +51,22 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
     place = door_places.agent(Path(state_dir), generation)
     belongs = _Belongings(base_url, host, generation, seal)
     belongs.remove_containers()  # whatever keeps the gateway: nothing of a job that is over goes on
-    seen = close(state_dir, generation)
+    close(state_dir, generation)
     work = _work_volume(place, generation)
-    for turn in range(ROUNDS):
+    late = _late(place, belongs)
+    for _ in range(ROUNDS):
         if not belongs.remove_containers():
-            if turn or not _died(seen, place):
-                break
-            time.sleep(LATE_SECONDS)  # a gateway that died may have left a create under way
+            break
     else:
         raise Passing(f"containers of agent {generation} come again and again", 1.0)
     belongs.remove_networks()
     belongs.remove_images()
+    # (A container that comes late and does not find its volumes would have the Engine make them anew.)
+    if late:
+        raise Passing(
+            f"{late} of agent {generation} may still come: its gateway had asked for it when it ended",
+            1.0,
+        )
     # What its job is to bring back lies there: it goes with the agent's container, while that is there.
     # (And an Engine shows no file of a container of which it does not find all mounts: the door is one.)
     there = belongs.is_there()
@@ -72,31 +80,27 @@ def clear(base_url: str, state_dir: str, host: str, generation: str, seal: str) 
 # -- the gateway -----------------------------------------------------------------------------
 
 
-def close(state_dir: str, generation: str) -> Mapping[str, Any] | None:
-    """See that no request of that agent is in flight; how the gateway fares, ``None`` where none runs.
+def close(state_dir: str, generation: str) -> None:
+    """See that no request of that agent is in flight, where a gateway runs.
 
     ``Passing`` where one still is, or the gateway does not say.
     """
     doing = f"closing the Engine socket of agent {generation}"
     with _control(state_dir) as address:
         if address is None:
-            return None
+            return
         try:
             said = wire.post_json(
                 address, f"{door_places.CLOSE}{generation}", doing, {}, timeout=CLOSE_SECONDS
             )
-            health: Mapping[str, Any] = wire.get_json(
-                address, door_places.HEALTH, doing, timeout=LOOK_SECONDS
-            )
         except Fault as fault:
             if _is_free(state_dir):
-                return None
+                return
             raise Passing(
                 f"{doing}: the gateway does not answer; see `systemctl status mayfly-gateway`", 1.0
             ) from fault
     if said.get("in_flight"):
         raise Passing(f"{doing}: the Engine has not answered all that it was asked", 1.0)
-    return health
 
 
 @contextmanager
@@ -129,15 +133,34 @@ def _is_free(state_dir: str) -> bool:
     return True
 
 
-def _died(gateway: Mapping[str, Any] | None, place: Path) -> bool:
-    """Whether the gateway that served this agent may have ended with something under way."""
-    if gateway is None:
-        return True
+def _late(place: Path, belongs: _Belongings) -> str:
+    """The things that a gateway which was killed had asked for, that are not there and may still come."""
+    left = []
+    for note in _notes(place):
+        with suppress(FileNotFoundError):
+            age = time.time() - note.stat().st_mtime
+            kind, name = _noted(note)
+            if age > LATE_SECONDS or (kind and belongs.has(kind, name)):
+                note.unlink()  # what is there is removed with all else
+            else:
+                left.append(f"{kind.removesuffix('s')} {name}" if kind else "something")
+    return ", ".join(left[:3])
+
+
+def _notes(place: Path) -> Iterator[Path]:
+    for state in (door_places.OVER, door_places.LIVE):
+        with suppress(OSError):
+            yield from (place / state / door_places.MAKING).iterdir()
+
+
+def _noted(note: Path) -> tuple[str, str]:
+    """Kind and name; empty where a gateway died as it wrote them."""
     try:
-        made = (place / door_places.OVER / door_places.MADE).stat().st_mtime
-    except OSError:
-        return True
-    return float(gateway.get("started", time.time())) > made
+        with note.open("rb") as file:
+            said = json.loads(file.read(NOTE_MOST))
+        return str(said["kind"]), str(said["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", ""
 
 
 def _work_volume(place: Path, generation: str) -> str:
@@ -173,6 +196,15 @@ class _Belongings:
         for cid in found:
             self._remove(f"/containers/{cid}?force=1&v=1", f"container {cid[:12]}")
         return bool(found)
+
+    def has(self, kind: str, name: str) -> bool:
+        """Whether the Engine has a thing of that name."""
+        doing = f"looking for {name} of agent {self._generation}"
+        path = f"/{kind}/{quote(name, safe='')}{'/json' if kind == 'containers' else ''}"
+        with _tried_again(), suppress(Gone):
+            wire.get_json(self._base_url, path, doing, timeout=LOOK_SECONDS)
+            return True
+        return False
 
     def remove_networks(self) -> None:
         for entry in self._own("/networks?", "networks"):

@@ -27,6 +27,10 @@ class EngineGone(Exception):
     """The Engine is not reached, or has broken off; in a sentence for the agent."""
 
 
+class EngineUnreached(EngineGone):
+    """It was sent nothing."""
+
+
 NOT_REACHED = "the Engine of this host does not answer; try again in a moment"
 BROKE_OFF = "the Engine of this host broke off; what was asked may have been done"
 
@@ -53,7 +57,7 @@ class EngineConnection:
                     self._path, limit=PIECE
                 )
         except (OSError, TimeoutError) as error:
-            raise EngineGone(NOT_REACHED) from error
+            raise EngineUnreached(NOT_REACHED) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from mayfly.core.admission.grant import Grant, read_grant
-from mayfly.edge.door_places import GRANT, LIVE, MADE, OVER, REFUSALS, REFUSALS_MOST
+from mayfly.edge.door_places import (
+    GRANT,
+    LIVE,
+    MADE,
+    MAKING,
+    OVER,
+    REFUSALS,
+    REFUSALS_MOST,
+)
 
 GRANT_MOST = 1024 * 1024  # bytes
 REFUSALS_LINES = 100
@@ -71,6 +80,33 @@ class GrantFiles:
             return False
         self._noted = True
         return (self._live / GRANT).exists()
+
+    def note_making(self, kind: str, name: str) -> str | None:
+        """Note that a thing is asked for, by its name at the Engine, before it is; what the note is called.
+
+        ``None`` where the agent may ask no more. What is left of a gateway that was killed is looked for
+        when the agent's belongings are cleared: the Engine may have made it later.
+        """
+        note = secrets.token_hex(8)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        try:
+            with suppress(FileExistsError):
+                (self._live / MAKING).mkdir(mode=0o700)
+            written = os.open(self._live / MAKING / note, flags, 0o600)
+            try:
+                os.write(written, json.dumps({"kind": kind, "name": name}).encode())
+            finally:
+                os.close(written)
+        except OSError:
+            return None
+        return note
+
+    def note_answered(self, note: str) -> None:
+        """The Engine has answered; its agent may be over by now."""
+        for state in (LIVE, OVER):
+            with suppress(OSError):
+                (self.place / state / MAKING / note).unlink()
+                return
 
     def note_refusal(self, sentence: str) -> None:
         """A line in ``refusals``; nothing where there are many already, or no room."""

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mayfly.core.admission.admit import admit, expects, objects
 from mayfly.core.admission.grant import Grant
@@ -36,6 +36,7 @@ from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, C
 from mayfly.engines.docker.gateway.door import NOT_YET, OVER, Door
 from mayfly.engines.docker.gateway.engine_connection import (
     EngineGone,
+    EngineUnreached,
 )
 from mayfly.engines.docker.gateway.engine_connection import asked as asked_of
 from mayfly.engines.docker.gateway.host_conditions import HostConditions
@@ -48,6 +49,8 @@ from mayfly.engines.docker.gateway.showing import told_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+T = TypeVar("T")
 
 PARSED = 4  # bytes in memory for each of a body that is JSON, beside it
 HEAVY_COUNTS = 10  # requests more that such a one counts as
@@ -189,11 +192,9 @@ class Handling:
 
     async def _made_first(self, door: Door, make: Forward, grant: Grant) -> None:
         """One of an agent's requests at a time; that another has made it is as good."""
-        if make.makes and not await asyncio.to_thread(door.files.note_made):
-            raise _Refused(403, OVER, told=False)
-        status, said = await door.made(
-            asked_of(self._engine, make.method, make.target, make.body, seconds=ANSWER_SECONDS)
-        )
+        note = await _noted(door, make)
+        going = asked_of(self._engine, make.method, make.target, make.body, seconds=ANSWER_SECONDS)
+        status, said = await door.made(_until_answered(door, note, going))
         if status >= 300 and status != 409:
             raise _Refused(*told_failure(door, grant, status, str(said)), told=False)
 
@@ -226,7 +227,10 @@ class Handling:
         await self._counted(door, forward, grant)
         starting = await self._publish(door, forward, grant, things)
         going = passage.asked_whole(starting)
-        head, body = await passage.unless_gone(door.made(going) if forward.makes else going)
+        if forward.makes:
+            note = await _noted(door, forward)
+            going = door.made(_until_answered(door, note, going))
+        head, body = await passage.unless_gone(going)
         return await passage.answered(head, body)
 
     async def _counted(self, door: Door, forward: Forward, grant: Grant) -> None:
@@ -272,6 +276,33 @@ class Handling:
             inside = grant.holder or grant.container
             door.ports = PublishedPorts(self._engine, door.place, inside)
         return door.ports
+
+
+async def _noted(door: Door, making: Forward) -> str | None:
+    """What is about to be made, on the disk before the Engine is asked; what the note is called."""
+    if not making.makes:
+        return None
+    made = making.made
+    if await asyncio.to_thread(door.files.note_made):
+        note = None if made is None else await asyncio.to_thread(door.files.note_making, *made)
+        if made is None or note is not None:
+            return note
+    raise _Refused(403, OVER, told=False)
+
+
+async def _until_answered(door: Door, note: str | None, going: Awaitable[T]) -> T:
+    """What it comes to. The note stays where nobody knows whether the Engine has made it."""
+    answered = True
+    try:
+        return await going
+    except EngineUnreached:
+        raise
+    except BaseException:
+        answered = False
+        raise
+    finally:
+        if note is not None and answered:
+            door.files.note_answered(note)
 
 
 async def _fetching(passage: Passage, *, anew: bool) -> None:
