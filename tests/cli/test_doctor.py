@@ -242,6 +242,31 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "this Engine is 20.10; containers need 26 or newer",
         "# upgrade Docker, or take `containers` out of local",
     ),
+    (
+        replace(WELL, config=config_of(replace(LOCAL, containers=True, slots=8)), engine=GATED),
+        "engine.addresses",
+        State.WARN,
+        "for 31 networks, and jobs in 8 slots may take 4 each",
+        "more addresses for networks",
+    ),
+    (
+        replace(
+            WELL,
+            config=config_of(replace(LOCAL, containers=True, slots=40)),
+            engine=replace(GATED, address_ranges=31),
+        ),
+        "engine.addresses",
+        State.FAIL,
+        "not even one each",
+        "more addresses for networks",
+    ),
+    (
+        replace(WELL, config=config_of(replace(LOCAL, containers=True, slots=4)), engine=GATED),
+        "engine.addresses",
+        State.OK,
+        "enough for 4 of each job's in 4 slots",
+        "",
+    ),
     (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
     (
         replace(GPUS, hardware=Hardware((Gpu("GPU-a", 0),), (12, 8))),

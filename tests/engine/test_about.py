@@ -59,3 +59,18 @@ def test_which_engines_let_agents_have_containers(
     can = engine_facts({"Version": release, "ApiVersion": "1.41"}, info, ()).capabilities
     assert can.gateway is not bool(why)
     assert can.no_gateway.startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("pools", "networks"),
+    [
+        (None, 31),
+        ([{"Base": "10.210.0.0/16", "Size": 24}], 256),
+        ([{"Base": "10.0.0.0/24", "Size": 28}, {"Base": "10.1.0.0/24", "Size": 24}], 17),
+        ([{"Base": "fd00::/48", "Size": 64}, {"Base": "10.1.0.0/24", "Size": 24}], 1),
+        ([{"Base": "nonsense", "Size": 24}, {}], 31),
+    ],
+)
+def test_how_many_networks_get_addresses(pools: object, networks: int) -> None:
+    info = {"DefaultAddressPools": pools}
+    assert engine_facts(VERSION, info, ()).address_ranges == networks

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from mayfly.cli.exposure import CONTAINERS_WEIGHT, EXPEDITED, Exposure, number_of
 from mayfly.cli.image_line import build_line
 from mayfly.core import images, naming
+from mayfly.core.admission.grant import Bounds
 from mayfly.core.desire import Hardware, ImageSeen, Survey, leases_of, of_another
 from mayfly.core.injection import choose
 from mayfly.core.job_images import allows
@@ -26,6 +27,7 @@ from mayfly.core.model import (
     LABEL_CUDA,
     Condition,
     Config,
+    EngineLines,
     GatewayHealth,
     PoolName,
     PoolSpec,
@@ -90,6 +92,7 @@ class Facts:
     unusable: tuple[str, ...] = ()
     engine: EngineFacts | None = None
     engine_problem: str = ""
+    engine_addresses: str = EngineLines().addresses
     engine_look: str = "sudo systemctl status docker"  # where it does not answer
     findings: tuple[Finding, ...] = ()  # of the engine's own
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
@@ -310,6 +313,29 @@ def _containers(facts: Facts) -> Iterator[Verdict]:
     else:
         yield ok(f"the gateway serves the jobs of pool {pools}")
         yield from (fail(one.text, one.fix) for one in facts.gateway.conditions)
+
+
+def _addresses(facts: Facts) -> Iterator[Verdict]:
+    """Each network of a job's takes a range of addresses, of which the Engine has so many for all."""
+    pools = [pool for pool in _pools(facts) if pool.containers]
+    if not pools:
+        yield skip("no pool has containers = true")
+        return
+    ranges = facts.engine.address_ranges if facts.engine is not None else None
+    if ranges is None:
+        yield skip("no Engine says how many networks it can give addresses to")
+        return
+    slots = sum(pool.slots for pool in pools if pool.network != "none")
+    own = 1 + len(_pools(facts))  # Docker's own, and one of each pool's
+    each = Bounds().networks
+    told = f"the Engine has addresses for {_many(ranges, 'network')}"
+    if ranges >= own + slots * each:
+        yield ok(f"{told}, which is enough for {each} of each job's in {_many(slots, 'slot')}")
+        return
+    lacks = own + slots > ranges
+    need = f"{_many(slots, 'slot')} may take {each} each"
+    one = ", and not even one each is there" if lacks else ""
+    yield (fail if lacks else warn)(f"{told}, and jobs in {need}{one}", facts.engine_addresses)
 
 
 # -- GPUs ------------------------------------------------------------------------------------------
@@ -800,6 +826,7 @@ CHECKS: tuple[Check, ...] = (
     Check("engine.removal", "engine", "removal of ended containers", _removal),
     Check("engine.alone", "engine", "other Mayflies", _strangers),
     Check("engine.containers", "engine", "containers of jobs' own", _containers),
+    Check("engine.addresses", "engine", "networks of jobs' own", _addresses),
     Check("gpu.driver", "gpus", "driver", _driver),
     Check("gpu.leases", "gpus", "leases", _leases),
     Check("gpu.injection", "gpus", "way into containers", _injection),

@@ -124,7 +124,9 @@ def _engine(facts: Facts, config: Config) -> Facts:
     own = _host_id(Path(config.host.state_dir))
     try:
         with _asked_sanely(config) as engine:
-            facts = replace(facts, engine_look=engine.lines.status)
+            facts = replace(
+                facts, engine_look=engine.lines.status, engine_addresses=engine.lines.addresses
+            )
             info = engine.facts()
             findings = engine.examine()
             survey = survey_of(

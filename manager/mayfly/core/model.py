@@ -849,6 +849,7 @@ class EngineLines:
     room: str = "df -h {name}"
     untaint: str = "let the device of rule {name} be given to agents again"
     clear: str = "remove the containers that agent {name} has made"
+    addresses: str = "give the engine more addresses for networks"
 
     def on(self, line: str, name: str) -> str:
         """The line for that one, which is one word of a shell whatever it is called."""

@@ -84,6 +84,8 @@ class EngineFacts:
         None  # why containers must not remove themselves; None: they may
     )
     restart: Condition | None = None  # what a restart of it costs; None: nothing
+    # to how many networks it can give addresses; None: that has no bound, or nobody knows
+    address_ranges: int | None = None
     tainted: tuple[TaintedDevice, ...] = ()  # what it gives to nobody until a person has looked
     credential: Credential | None = None  # None: it knows the manager by none that ends
 

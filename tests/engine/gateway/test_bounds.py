@@ -101,6 +101,47 @@ def test_processes_that_were_never_started_are_counted_until_their_container_is_
         asyncio.run(main(engine))
 
 
+def test_processes_of_before_a_gateway_began_are_counted_too() -> None:
+    async def main(engine: FakeEngine) -> None:
+        counting = Counting(engine.path, recalls=True)
+        refusal = await counting.begin(PROCESSES, granted())
+        assert refusal is not None
+        assert f"has {PROCESSES_MOST} processes" in refusal
+        engine.on("GET", "/exec/.*/json", reply(200, {"Running": False, "ExitCode": 0}))
+        assert await counting.begin(PROCESSES, granted()) is None
+        fresh = Counting(engine.path)
+        assert await fresh.begin(PROCESSES, granted()) is None
+
+    with FakeEngine() as engine:
+        labels = granted().labels
+        listed = [{"Id": WEB, "Labels": labels}, {"Id": "e" * 64, "Labels": {}}]
+        engine.on("GET", "/containers/json", reply(200, listed))
+        execs = [f"{number:064x}" for number in range(PROCESSES_MOST)]
+        engine.on("GET", f"/containers/{WEB}/json", reply(200, {"ExecIDs": execs}))
+        engine.on("GET", "/exec/.*/json", reply(200, {"Running": True, "ExitCode": None}))
+        asyncio.run(main(engine))
+        assert len(engine.asked("GET", "/containers/json")) == 1
+        assert engine.asked("GET", f"/containers/{'e' * 64}/json") == []
+
+
+def test_what_the_engine_says_of_what_a_request_names_is_in_the_agents_memory() -> None:
+    async def main(engine: FakeEngine) -> None:
+        memory, turns = Memory(200_000), asyncio.Semaphore(ABREAST)
+        refs = [Ref(Kind.NETWORK, "small")]
+        await known(engine.path, refs, granted(), (), turns, memory)
+        assert memory.taken == 0
+        with pytest.raises(Full):
+            await known(
+                engine.path, [*refs, Ref(Kind.NETWORK, "large")], granted(), (), turns, memory
+            )
+        assert memory.taken == 0
+
+    with FakeEngine() as engine:
+        engine.on("GET", "/networks/.*small", reply(200, {"Id": "a" * 64, "Name": "x"}))
+        engine.on("GET", "/networks/.*large", reply(200, {"Id": "b" * 64, "Name": "x" * 50_000}))
+        asyncio.run(main(engine))
+
+
 def test_an_agent_publishes_so_many_ports_and_no_more(tmp_path: Path) -> None:
     """Nothing is listened on for a container that has too many."""
     many = tuple(Published(port) for port in range(1, PORTS + 2))

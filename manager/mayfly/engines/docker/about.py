@@ -6,6 +6,8 @@ Pure. The bugs of its releases that Mayfly goes round are named here and nowhere
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_network
 from typing import Any
 
 from mayfly.core.admission.grant import LABEL_BELONGS
@@ -32,6 +34,8 @@ ON_THE_KERNEL = frozenset(
         "nvidia-container-runtime.legacy",
     }
 )
+# What an Engine has of itself: 172.17 to 172.31, each a range, and sixteen of 192.168 (moby, ipamutils).
+BUILT_IN_RANGES = 31
 SUBPATHS = (26,)  # from which on a mount within a volume does not lead out of it
 RECURSIVE_READ_ONLY = (25,)  # on Linux 5.12 or newer
 
@@ -90,9 +94,20 @@ def engine_facts(
         storage_driver=info.get("Driver", ""),
         places=places,
         recursive_read_only=number >= RECURSIVE_READ_ONLY and kernel >= (5, 12),
+        address_ranges=_address_ranges(info.get("DefaultAddressPools")),
         self_removal=SELF_REMOVAL if faulty else None,
         restart=None if lives_on else RESTART,
     )
+
+
+def _address_ranges(pools: Any) -> int:
+    """How many networks get addresses: of `default-address-pools`, each Base is cut into ranges of Size."""
+    found = 0
+    for one in pools or ():
+        with suppress(ValueError, KeyError, TypeError):
+            base = ip_network(str(one["Base"]), strict=False)
+            found += 2 ** max(0, int(one["Size"]) - base.prefixlen) if base.version == 4 else 0
+    return found or BUILT_IN_RANGES
 
 
 def _unkept(info: Mapping[str, Any]) -> str:
@@ -130,6 +145,9 @@ LINES = EngineLines(
     status="sudo systemctl status docker",
     room="df -h {name}; sudo docker system df",
     untaint="# nothing: it taints no device",
+    # 256 networks of 254 addresses. A daemon reads it at its start.
+    addresses='# "default-address-pools": [{"base": "10.210.0.0/16", "size": 24}] in /etc/docker/daemon.json '
+    "gives 256, of a range that is free on your network; then restart Docker when no job runs",
     clear=f"sudo docker ps -aq --filter label={LABEL_BELONGS}={{name}} | xargs -r sudo docker rm -fv",
 )
 SELF_REMOVAL = Condition(

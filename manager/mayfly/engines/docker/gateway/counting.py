@@ -23,8 +23,10 @@ LISTS = {
 class Counting:
     """Of one agent: what the Engine lists, and what is being made; too many rather than too few."""
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, engine: str, *, recalls: bool = False) -> None:
+        """``recalls``: an earlier gateway may have made processes that have not ended."""
         self._engine = engine
+        self._recalls = recalls
         self._making: Counter[str] = Counter()
         self._processes: set[str] = set()  # ids of those that have not been seen to have ended
 
@@ -32,7 +34,7 @@ class Counting:
         """Count so many more of that kind, until ``end``; a sentence where that is more than there may be."""
         self._making[kind] += more
         try:
-            there = await (self._running() if kind == PROCESSES else self._listed(kind, grant))
+            there = await (self._running(grant) if kind == PROCESSES else self._listed(kind, grant))
         except BaseException:
             self.end(kind, more)
             raise
@@ -50,8 +52,18 @@ class Counting:
         """A process that the Engine has kept, and that has not been started."""
         self._processes.add(by_id)
 
-    async def _running(self) -> int:
+    async def _recall(self, grant: Grant) -> None:
+        """Those that containers of the agent have, ended or not."""
+        for entry in await self._own("containers", grant):
+            status, shown = await asked(self._engine, "GET", f"/containers/{entry['Id']}/json")
+            if status == 200:
+                self._processes.update(str(one) for one in shown.get("ExecIDs") or ())
+        self._recalls = False
+
+    async def _running(self, grant: Grant) -> int:
         """Processes that have not ended; the Engine is asked where there are as many as there may be."""
+        if self._recalls:
+            await self._recall(grant)
         if len(self._processes) + self._making[PROCESSES] > PROCESSES_MOST:
             for by_id in tuple(self._processes):
                 status, shown = await asked(self._engine, "GET", f"/exec/{quote(by_id)}/json")
@@ -60,16 +72,20 @@ class Counting:
         return len(self._processes)
 
     async def _listed(self, kind: str, grant: Grant) -> int:
+        return len(await self._own(kind, grant))
+
+    async def _own(self, kind: str, grant: Grant) -> list[Mapping[str, Any]]:
         wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={grant.generation}"]}))
         status, listed = await asked(self._engine, "GET", f"{LISTS[kind]}filters={wanted}")
         if status != 200:
             raise EngineGone(NOT_REACHED)
         entries = (listed.get("Volumes") if kind == "volumes" else listed) or []
         mounted = {place.volume for place in (grant.work, *grant.shared) if place is not None}
-        return sum(
-            grant.owns(entry.get("Labels")) and entry.get("Name") not in mounted
+        return [
+            entry
             for entry in entries
-        )
+            if grant.owns(entry.get("Labels")) and entry.get("Name") not in mounted
+        ]
 
 
 def _has_ended(shown: Mapping[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 import h11
 
-from mayfly.engines.docker.gateway.memory import Held
+from mayfly.engines.docker.gateway.memory import PARSED, Held
 
 HEAD_MOST = 64 * 1024
 DOCUMENT_MOST = 16 * 1024 * 1024  # bytes of an answer that is read whole
@@ -157,17 +157,28 @@ class EngineConnection:
 
 
 async def asked(
-    path: str, method: str, target: str, document: Any = None, *, seconds: float = LOOK_SECONDS
+    path: str,
+    method: str,
+    target: str,
+    document: Any = None,
+    *,
+    seconds: float = LOOK_SECONDS,
+    held: Held | None = None,
 ) -> tuple[int, Any]:
-    """What the Engine says to a question of the gateway's own: a status, and the document or its message."""
+    """What the Engine says to a question of the gateway's own: a status, and the document or its message.
+
+    ``held``: of what it holds, parsed, as long as whoever asks does; ``Full`` where there is no room.
+    """
     try:
         async with asyncio.timeout(seconds), EngineConnection(path) as engine:
             body = None if document is None else json.dumps(document).encode()
             await engine.send(method, target, (("Content-Type", "application/json"),), body)
             head = await engine.head()
-            said = await engine.body()
+            said = await engine.body(held=held)
     except TimeoutError as error:
         raise EngineGone(NOT_REACHED) from error
+    if held is not None:
+        held.more(PARSED * len(said))
     try:
         found = json.loads(said) if said.strip() else None
     except ValueError as error:

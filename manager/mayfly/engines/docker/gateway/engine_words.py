@@ -11,8 +11,21 @@ NO_ADDRESSES = (
 NO_SPACE = "this host's Docker Engine has no space left on its disk"
 
 
+# For whoever looks after the host.
+ADDRESSES = "gateway.addresses"
+ADDRESSES_TOLD = (
+    "jobs get no networks for their containers: Docker has given all ranges of addresses that it has "
+    "(default-address-pools)"
+)
+
+
+def is_used_up(text: str) -> bool:
+    """Whether the Engine has no addresses left for a network."""
+    return any(used in text for used in USED_UP)
+
+
 def in_own_words(text: str) -> str | None:
     """The sentence for such a failure; ``None``: it is none."""
-    if any(used in text for used in USED_UP):
+    if is_used_up(text):
         return NO_ADDRESSES
     return NO_SPACE if "no space left on device" in text else None

@@ -31,6 +31,7 @@ from mayfly.core.admission.outcome import (
 from mayfly.core.admission.request import Request, request_head, with_body
 from mayfly.core.admission.routes import Expects
 from mayfly.core.admission.weights import is_heavy
+from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.gateway import work_directories
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.door import NOT_YET, OVER, Door
@@ -39,20 +40,24 @@ from mayfly.engines.docker.gateway.engine_connection import (
     EngineUnreached,
 )
 from mayfly.engines.docker.gateway.engine_connection import asked as asked_of
+from mayfly.engines.docker.gateway.engine_words import (
+    ADDRESSES,
+    ADDRESSES_TOLD,
+    is_used_up,
+)
 from mayfly.engines.docker.gateway.host_conditions import HostConditions
 from mayfly.engines.docker.gateway.lookup import known
-from mayfly.engines.docker.gateway.memory import Full, Held
+from mayfly.engines.docker.gateway.memory import PARSED, Full, Held
 from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUEST, JSON, Passage
 from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
 from mayfly.engines.docker.gateway.registry_credentials import RegistryCredentials, Unread
-from mayfly.engines.docker.gateway.showing import told_failure
+from mayfly.engines.docker.gateway.showing import told_failure, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
 
-PARSED = 4  # bytes in memory for each of a body that is JSON, beside it
 HEAVY_COUNTS = 10  # requests more that such a one counts as
 TURNS = 4  # of what has to be made first, for one request
 BUG = "the gateway failed on this request, which is a fault of Mayfly's; its log has more"
@@ -187,7 +192,7 @@ class Handling:
     ) -> tuple[Outcome, Mapping[Ref, Known]]:
         refs = objects(request)
         door.charge(len(refs))
-        things = await known(self._engine, refs, grant, door.pulled, door.looks)
+        things = await known(self._engine, refs, grant, door.pulled, door.looks, door.memory)
         return admit(request, grant, things), things
 
     async def _made_first(self, door: Door, make: Forward, grant: Grant) -> None:
@@ -195,6 +200,7 @@ class Handling:
         note = await _noted(door, make)
         going = asked_of(self._engine, make.method, make.target, make.body, seconds=ANSWER_SECONDS)
         status, said = await door.made(_until_answered(door, note, going))
+        self._addresses(make, status, str(said))
         if status >= 300 and status != 409:
             raise _Refused(*told_failure(door, grant, status, str(said)), told=False)
 
@@ -231,7 +237,17 @@ class Handling:
             note = await _noted(door, forward)
             going = door.made(_until_answered(door, note, going))
         head, body = await passage.unless_gone(going)
+        self._addresses(forward, head.status, words_of(body) if head.status >= 300 else "")
         return await passage.answered(head, body)
+
+    def _addresses(self, forward: Forward, status: int, words: str) -> None:
+        """Whether the Engine has some left for networks, as one that was to be made shows."""
+        if forward.made is None or forward.made[0] != "networks":
+            return
+        if status < 300:
+            self.conditions.mended(ADDRESSES, "")
+        elif is_used_up(words):
+            self.conditions.tell(ADDRESSES, "", ADDRESSES_TOLD, LINES.addresses)
 
     async def _counted(self, door: Door, forward: Forward, grant: Grant) -> None:
         """Count what it makes, all of it or, with a refusal, nothing."""

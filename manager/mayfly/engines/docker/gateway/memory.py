@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 OF_ALL = 256 * 1024**2
 OF_ONE = 32 * 1024**2
+PARSED = 4  # bytes in memory for each of a text that is JSON, beside it
 FULL = "the requests of this job are too large to be served at once; try again in a moment"
 
 

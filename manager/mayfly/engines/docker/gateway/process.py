@@ -134,7 +134,9 @@ class Gateway:
         if not (place / door_places.DOOR).is_dir():
             self._seen = None  # it is being made
             return
-        door = Door(generation, place, self._handling.serve, Counting(self._engine))
+        made = (place / door_places.LIVE / door_places.MADE).exists()
+        counting = Counting(self._engine, recalls=made)
+        door = Door(generation, place, self._handling.serve, counting)
         door.memory = Memory(OF_ONE, self._memory)
         if door.files.is_over():
             return
