@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from mayfly.core.admission.answers import shown_headers
+from mayfly.core.admission.archive import Archive
 from mayfly.core.admission.image_names import familiar
-from mayfly.core.admission.outcome import Answer, Forward, Streams
+from mayfly.core.admission.outcome import Answer, Forward, Refused, Streams
 from mayfly.edge.credentials import Secret
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.engines.docker.gateway import relay
@@ -198,8 +199,16 @@ class Passage:
         return await self.answered(head, body)
 
     async def _sent_up(self, engine: EngineConnection) -> None:
+        archive = Archive(self.grant.capabilities)
         async for piece in self._client.pieces(self.grant.bounds.upload):
-            await engine.piece(piece)
+            try:
+                going = archive.passed(piece)
+            except Refused as refused:
+                raise BadRequest(refused.refuse.status, refused.refuse.sentence) from refused
+            if going:
+                await engine.piece(going)
+        if rest := archive.rest():
+            await engine.piece(rest)
         await engine.end()
 
     async def hijacked(self) -> bool:
