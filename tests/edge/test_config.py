@@ -79,6 +79,7 @@ workspaces_per_user = "1GiB"
 workspaces_total = "2GiB"
 results_max = "32MiB"
 results_total = "512MiB"
+images_total = "50GiB"
 history_days = 30
 history_events = 5000
 fair_share_half_life = "7d"
@@ -219,6 +220,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         workspaces_total=2**31,
         results_max=2**25,
         results_total=2**29,
+        images_total=50 * 2**30,
         history_days=30,
         history_events=5000,
         fair_share_half_life=7 * 86400.0,

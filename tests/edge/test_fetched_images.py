@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -15,12 +16,15 @@ from mayfly.core.model import Config, HostSpec, PoolName, PoolSpec
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.edge.log import Log
+from mayfly.edge.room import Room
+from mayfly.engines.protocol import EngineFacts
 from mayfly.engines.simulated.engine import SimulatedEngine
 from mayfly.service.fetched_images import OldImages, longest
 
 DAY = 24 * 3600.0
 NOW = time.time()
 POOL = PoolSpec(PoolName("a"), containers=True, images_keep=14 * DAY)
+GIB = 1024**3
 NAMES = ("postgres:16", "registry.lab:5000/ci/cuda:12.8", "redis:7")
 
 
@@ -65,15 +69,24 @@ def test_an_image_of_a_long_name_is_noted_as_any_other(images: FetchedImages) ->
     assert images.all() == ()
 
 
+ROOMY = Room("/d", 500 * GIB, 1000 * GIB)
+
+
 def old_images(
-    images: FetchedImages, engine: SimulatedEngine, *pools: PoolSpec, needed: tuple[str, ...] = ()
+    images: FetchedImages,
+    engine: SimulatedEngine,
+    *pools: PoolSpec,
+    needed: tuple[str, ...] = (),
+    total: int | None = None,
+    room: Callable[[], Room] = lambda: ROOMY,
 ) -> tuple[OldImages, io.StringIO]:
     told = io.StringIO()
-    config = Config(HostSpec("box"), pools)
+    config = Config(HostSpec("box", images_total=total), pools)
     return (
         OldImages(
             *(engine, images, lambda: config, lambda: frozenset(needed), Log(told)),
             clock=lambda: NOW,
+            room=lambda _: room(),
         ),
         told,
     )
@@ -117,3 +130,75 @@ def test_the_longest_of_all_pools_counts(
     pools: tuple[PoolSpec, ...], seconds: float | None
 ) -> None:
     assert longest(Config(HostSpec("box"), pools)) == seconds
+
+
+def asked_for_sizes(engine: SimulatedEngine) -> int:
+    return engine.calls.count("image_sizes")
+
+
+def test_what_takes_too_much_goes_those_that_were_not_used_for_the_longest_first(
+    images: FetchedImages,
+) -> None:
+    """Each takes a GiB; what agents are of, what a container is of, and what no job fetched stays."""
+    engine = SimulatedEngine(images=(*NAMES, "image", "person/s"))
+    for days, name in zip((4, 3, 2), NAMES, strict=True):
+        aged(images, name, days)
+    old, told = old_images(images, engine, POOL, total=2 * GIB)
+    old.keep_within()
+    assert set(engine.images) == {*NAMES[1:], "image", "person/s"}
+    assert NAMES[0] in told.getvalue()
+    old.keep_within()
+    assert {one.name for one in images.all()} == set(NAMES[1:])
+    engine.fails("remove_image", Passing("a container is of it"))
+    old, _ = old_images(images, engine, POOL, total=GIB)
+    old.keep_within()
+    assert set(engine.images) == {NAMES[1], "image", "person/s"}
+    old, _ = old_images(images, engine, POOL, total=0, needed=(NAMES[1],))
+    old.keep_within()
+    assert NAMES[1] in engine.images
+
+
+def test_what_a_job_has_just_fetched_is_left_to_it(images: FetchedImages) -> None:
+    engine = SimulatedEngine(images=NAMES)
+    aged(images, NAMES[0], 1)
+    images.fetched(NAMES[1])
+    old, _ = old_images(images, engine, POOL, total=0)
+    old.keep_within()
+    assert set(engine.images) == set(NAMES[1:])
+
+
+class Stored(SimulatedEngine):
+    """One whose images lie on a disk of this host."""
+
+    def facts(self) -> EngineFacts:
+        return replace(super().facts(), places=("/d",))
+
+
+def test_a_disk_with_little_room_gets_more_as_long_as_there_is_something_old(
+    images: FetchedImages,
+) -> None:
+    engine = Stored(images=(*NAMES, "image"))
+    for days, name in zip((4, 3, 2), NAMES, strict=True):
+        aged(images, name, days)
+
+    def room() -> Room:
+        return Room("/d", (22 - len(engine.images)) * GIB, 1000 * GIB)
+
+    old, _ = old_images(images, engine, POOL, room=room)
+    old.keep_within()
+    assert set(engine.images) == {*NAMES[2:], "image"}
+
+
+def test_where_nothing_was_fetched_since_the_engine_is_not_asked(images: FetchedImages) -> None:
+    engine = SimulatedEngine(images=NAMES)
+    old, _ = old_images(images, engine, POOL, total=GIB)
+    aged(images, NAMES[0], 1)
+    for _ in range(3):
+        old.keep_within()
+    assert asked_for_sizes(engine) == 1
+    os.utime(images.folder, (NOW + 5, NOW + 5))
+    old.keep_within()
+    assert asked_for_sizes(engine) == 2
+    without, _ = old_images(images, engine, replace(POOL, containers=False), total=0)
+    without.keep_within()
+    assert asked_for_sizes(engine) == 2

@@ -390,6 +390,8 @@ class HostSpec:
     workspaces_total: int = 20 * 1024 * 1024 * 1024  # of all users'
     results_max: int = 1024 * 1024 * 1024  # of what is brought back of one job
     results_total: int = 10 * 1024 * 1024 * 1024  # of all jobs
+    # of all images that jobs' containers had fetched; None: no bound but `images_keep`
+    images_total: int | None = field(default=100 * 1024**3, metadata=LIVE)
     history_days: float = field(default=90.0, metadata=LIVE)
     history_events: int = field(default=100_000, metadata=LIVE)
     # seconds after which half of what somebody's jobs had of a pool's slots still counts

@@ -428,6 +428,12 @@ class HostTable(Table):
         "results_total",
         "what is kept of all jobs' results; of whoever has most the oldest go first",
     )
+    images_total: SizeLimit = key(
+        model.HostSpec,
+        "images_total",
+        "what images that jobs have fetched for their containers take together; those of which a container "
+        'was made longest ago go first, and none that anything uses; "none": `images_keep` alone counts',
+    )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
     )

@@ -19,7 +19,7 @@ SIZES = frozenset(
     (
         *("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total"),
         *("workspace_max", "workspaces_per_user", "workspaces_total"),
-        *("results_max", "results_total"),
+        *("results_max", "results_total", "images_total"),
     )
 )
 DURATIONS = frozenset(

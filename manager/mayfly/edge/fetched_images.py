@@ -65,6 +65,13 @@ class FetchedImages:
         """Those that are noted, whoever was not used for the longest first."""
         return tuple(sorted(self._noted(), key=lambda one: one.used))
 
+    def changed(self) -> float:
+        """When one was noted or forgotten last; 0: never."""
+        try:
+            return self.folder.stat().st_mtime
+        except OSError:
+            return 0.0
+
     def forget(self, name: str) -> None:
         """It is gone."""
         place = self._place(name)

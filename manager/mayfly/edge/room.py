@@ -14,6 +14,8 @@ from shlex import quote
 LITTLE = 5 * 1024**3  # bytes below which a disk soon stops the pool
 FEW = 100_000  # files, alike
 LITTLE_SHARE = 0.05
+KEPT_FREE = 20 * 1024**3  # bytes that pulls of jobs leave free
+KEPT_FREE_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,11 @@ class Room:
     def fix(self, line: str) -> str:
         """What to type; ``line`` where it is bytes that are lacking."""
         return f"df -i {quote(self.path)}" if self.lacks_files else line
+
+
+def lacks_room(there: Room) -> bool:
+    """Whether nothing more is to be fetched to that disk: what is left is for what jobs write."""
+    return there.free < min(KEPT_FREE, there.total * KEPT_FREE_SHARE) or there.lacks_files
 
 
 def room(path: Path) -> Room | None:

@@ -270,6 +270,9 @@ class Engine(Protocol):
     def image_names(self) -> tuple[str, ...]:
         """The images of this host by name and tag."""
 
+    def image_sizes(self) -> Mapping[str, int]:
+        """Bytes of each image of this host by its names, what it shares with others counted in each."""
+
     def witnesses(self, root: Path) -> None:
         """Where the witnesses of all agents are, said once and before anything is asked of containers: an
         engine whose containers do not mount them writes there what it learns.

@@ -79,6 +79,7 @@ from mayfly.service.services import Services
 from mayfly.service.use_reader import UseReader
 from mayfly.service.workers import Workers
 
+IMAGES_SECONDS = 60.0  # between two looks whether jobs have fetched too much
 WORKERS_GRACE = 10.0  # seconds for actions under way when the manager stops
 
 
@@ -251,7 +252,7 @@ def _run(
             mounts.start,
             prober.start,
             activity.start,
-            old.start,
+            *(one.start for one in old),
             *(s.start for s in servers),
             partial(attachments.end_left, loop.state.memory.agents.values()),
         )
@@ -260,7 +261,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, activity, old, gpus, services)
+    _stop(observer, mounts, prober, activity, *old, gpus, services)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)
@@ -413,7 +414,7 @@ def _kept_for_jobs(
     reader: HistoryReader,
     images: OldImages,
     erred: Callable[[str, BaseException], None],
-) -> tuple[Workspaces, ResultStore, OldContent]:
+) -> tuple[Workspaces, ResultStore, tuple[OldContent, OldContent]]:
     """What people send for their jobs, what is brought back of them, and what throws away the old of it."""
     host = config.host
     bounds = Bounds(host.workspace_max, host.workspaces_per_user, host.workspaces_total)
@@ -423,7 +424,7 @@ def _kept_for_jobs(
     )
     stores = (workspaces, results, images)
     old = OldContent([one.throw_old_away for one in stores], erred)
-    return workspaces, results, old
+    return workspaces, results, (old, OldContent([images.keep_within], erred, IMAGES_SECONDS))
 
 
 def _gpus(board: GpuBoard) -> tuple[tuple[Gpu, ...], str]:

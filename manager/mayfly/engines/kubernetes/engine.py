@@ -238,6 +238,10 @@ class KubernetesEngine:
         """None: they are the nodes'."""
         return ()
 
+    def image_sizes(self) -> Mapping[str, int]:
+        """None: they are the nodes'."""
+        return {}
+
     def witnesses(self, root: Path) -> None:
         """Where what agents say is written."""
         self._mirror.begin(root)

@@ -223,6 +223,11 @@ class SimulatedEngine:
         self._asked("image_names")
         return tuple(self.images)
 
+    def image_sizes(self) -> Mapping[str, int]:
+        """A GiB each."""
+        self._asked("image_sizes")
+        return dict.fromkeys(self.images, 1024**3)
+
     def witnesses(self, root: Path) -> None:
         """Its plans name them."""
 

@@ -46,6 +46,7 @@ from mayfly.engines.docker.gateway.engine_words import (
     is_used_up,
 )
 from mayfly.engines.docker.gateway.host_conditions import HostConditions
+from mayfly.engines.docker.gateway.image_store import ImageStore, NoRoom
 from mayfly.engines.docker.gateway.lookup import known
 from mayfly.engines.docker.gateway.memory import PARSED, Full, Held
 from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUEST, JSON, Passage
@@ -84,6 +85,7 @@ class Handling:
         self._engine = engine
         self.conditions = conditions or HostConditions()
         self.registries = RegistryCredentials(engine, self.conditions)
+        self.store = ImageStore(engine, self.conditions)
         self._publishing = publishing  # containers that start and end are to be told of from now on
 
     async def resume(self, door: Door) -> None:
@@ -104,6 +106,8 @@ class Handling:
             return await self._served(door, client, asked)
         except _Refused as refused:
             return await _told(door, client, refused.refuse)
+        except NoRoom as none:
+            return await _told(door, client, Refuse(507, str(none)))
         except EngineGone as gone:
             return not client.answered and await client.refuse(503, str(gone))
         except Full as full:
@@ -165,7 +169,9 @@ class Handling:
                 passage.credentials = await self.registries.header(grant, registry)
             except Unread as why:
                 raise _Refused(503, str(why)) from why
+        await self.store.see_that_there_is_room()
         await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
+        passage.store = self.store
         going_on = await passage.streamed()
         if registry is not None and passage.fetched is not None:
             judge = self.registries.taken if passage.fetched else self.registries.doubted

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from mayfly.core.admission.grant import Grant
     from mayfly.engines.docker.gateway.door import Door
+    from mayfly.engines.docker.gateway.image_store import ImageStore
     from mayfly.engines.docker.gateway.published_ports import PublishedPorts
 
 JSON = "application/json"
@@ -65,6 +66,7 @@ class Passage:
         self.images = FetchedImages(door.place.parents[1])
         self.noted: tuple[str, ...] = ()  # of a pull: the names that this one has noted as fetched
         self.credentials: Secret | None = None  # of a pull: the pool's own for its registry
+        self.store: ImageStore | None = None  # of a pull: where the image comes to lie
         self.fetched: bool | None = None  # of a pull: whether it went well; None: nobody knows
         self._engine = engine
         self._client = client
@@ -162,10 +164,17 @@ class Passage:
         failed = False
         if self.forward.streams is Streams.LINES:
             async for document in documents(engine.pieces()):
+                if self.store is not None and (full := await self.store.filled()):
+                    told = {"errorDetail": {"message": full}, "error": full}
+                    await self._client.piece(text_of(told))
+                    failed = True
+                    break
                 one = shown_to(self.door, self.grant, self.forward.answer, document)
                 failed = failed or (isinstance(document, dict) and "error" in document)
                 if one is not None:
                     await self._client.piece(text_of(one))
+                if failed:
+                    break  # the Engine fetches no more where nobody listens
         else:
             async for piece in engine.pieces():
                 await self._client.piece(piece)
