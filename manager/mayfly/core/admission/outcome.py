@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import parse_qs
 
 
 class Streams(StrEnum):
@@ -72,17 +71,6 @@ class Forward:
     # of a pull: the registry whose credentials the gateway sends along, as the grant has them; None: none
     registry: str | None = None
     volumes: int = 0  # beside that: how many volumes it makes at most
-
-    @property
-    def made(self) -> tuple[str, str] | None:
-        """Kind and name, as the Engine has them, of what it makes; ``None``: it makes nothing."""
-        path, _, query = self.target.partition("?")
-        kind = path.removesuffix("/create").rpartition("/")[2]
-        if not self.makes or path.endswith("/" + kind):
-            return None
-        if kind == "containers":
-            return kind, parse_qs(query)["name"][0]
-        return kind, str((self.body or {})["Name"])
 
     @property
     def numbers(self) -> Mapping[str, int]:

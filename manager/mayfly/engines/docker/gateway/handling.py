@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import parse_qs
 
 from mayfly.core.admission.admit import admit, expects, objects
 from mayfly.core.admission.grant import Grant
@@ -248,7 +249,8 @@ class Handling:
 
     def _addresses(self, forward: Forward, status: int, words: str) -> None:
         """Whether the Engine has some left for networks, as one that was to be made shows."""
-        if forward.made is None or forward.made[0] != "networks":
+        made = _made_by(forward)
+        if made is None or made[0] != "networks":
             return
         if status < 300:
             self.conditions.mended(ADDRESSES, "")
@@ -300,11 +302,22 @@ class Handling:
         return door.ports
 
 
+def _made_by(forward: Forward) -> tuple[str, str] | None:
+    """Kind and name, as the Engine has them, of what it makes; ``None``: it makes nothing."""
+    path, _, query = forward.target.partition("?")
+    before, create, _ = path.rpartition("/create")
+    if not forward.makes or not create:
+        return None
+    kind = before.rpartition("/")[2]
+    named = parse_qs(query)["name"][0] if kind == "containers" else (forward.body or {})["Name"]
+    return kind, str(named)
+
+
 async def _noted(door: Door, making: Forward) -> str | None:
     """What is about to be made, on the disk before the Engine is asked; what the note is called."""
     if not making.makes:
         return None
-    made = making.made
+    made = _made_by(making)
     if await asyncio.to_thread(door.files.note_made):
         note = None if made is None else await asyncio.to_thread(door.files.note_making, *made)
         if made is None or note is not None:
