@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -467,6 +468,13 @@ def test_an_attach_that_the_engine_refuses_is_an_answer_like_any_other(
     assert client.ask("POST", "/v1.47/containers/web/attach?stream=1", headers=RAW)[0] == 409
 
 
+def tar_of(size: int) -> bytes:
+    """One file, of so many bytes with its header."""
+    info = tarfile.TarInfo("big")
+    info.size = size - tarfile.BLOCKSIZE
+    return info.tobuf() + b"t" * info.size
+
+
 def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
     client: Client, engine: FakeEngine, agent: Agent
 ) -> None:
@@ -480,8 +488,9 @@ def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
     target = "/v1.47/containers/web/archive?path=/srv"
     tar = {"Content-Type": "application/x-tar", "Transfer-Encoding": "chunked"}
     client.send("PUT", target, headers=tar)
-    for _ in range(40):
-        client.end.sendall(b"10000\r\n" + b"t" * 65536 + b"\r\n")
+    archive = tar_of(40 * 65536)
+    for start in range(0, len(archive), 65536):
+        client.end.sendall(b"10000\r\n" + archive[start : start + 65536] + b"\r\n")
     client.end.sendall(b"0\r\n\r\n")
     assert client.head()[0] == 200
     assert received == [40 * 65536]
@@ -490,7 +499,7 @@ def test_an_archive_goes_up_as_it_comes_and_a_long_one_is_cut(
         other.send(
             "PUT", target, headers={"Content-Type": "application/x-tar", "Content-Length": "101"}
         )
-        other.end.sendall(b"t" * 101)
+        other.end.sendall(archive[:101])
         status, told = other.head()
         assert (status, b"more than 100" in other.content(told)) == (413, True)
     assert received == [40 * 65536]
@@ -508,7 +517,7 @@ def test_an_archive_that_the_engine_refuses_halfway_is_told(
     tar = {"Content-Type": "application/x-tar", "Content-Length": "50000000"}
     client.send("PUT", "/v1.47/containers/web/archive?path=/srv", headers=tar)
     with suppress(BrokenPipeError, ConnectionResetError):
-        client.end.sendall(b"t" * 50_000_000)
+        client.end.sendall(tar_of(50_000_000))
     assert client.head()[0] == 404
 
 
@@ -623,7 +632,7 @@ def test_it_gives_systemd_signs_of_life_and_says_how_it_fares(
     told = until(lambda: _sign(gateway.told), "a sign of life")
     assert b"1 agent may use containers" in told
     health = gateway.control("GET", "/v1/health")
-    assert set(health) == {"version", "started", "agents", "connections"}
+    assert set(health) == {"version", "started", "agents", "connections", "conditions"}
     assert gateway.stop() == 0
 
 
