@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import json
-import os
-import socketserver
 import stat
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from mayfly.core.model import Closing, Condition, GatewayHealth, Generation, PoolName, Severity
+from mayfly.core.model import Closing, Generation
 from mayfly.edge.doors import MOST, SENTENCE, Doors
 from mayfly.edge.faults import Passing, Refused
 
@@ -116,70 +110,3 @@ def test_refusals_are_bounded_each_told_once_and_all_counted(doors: Doors) -> No
     assert len(found.refusals) == MOST
     assert all(len(one) <= SENTENCE for one in found.refusals)
     assert found.refused == 35
-
-
-class _Server(socketserver.ThreadingUnixStreamServer):
-    daemon_threads = True
-
-
-@contextmanager
-def answering(doors: Doors, status: int, said: bytes = b"{}") -> Iterator[list[str]]:
-    """A gateway that answers so; what it was asked."""
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def address_string(self) -> str:
-            return "a manager"
-
-        def log_message(self, *_: object) -> None: ...
-
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-    doors.root.mkdir(mode=0o700, exist_ok=True)
-    handle = os.open(doors.root, os.O_PATH)
-    server = _Server(f"/proc/self/fd/{handle}/control.sock", Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-        os.close(handle)
-
-
-def test_whether_the_gateway_serves_is_asked_of_itself(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["a-name-of-thirty-characters-now"] * 5)  # no socket's path
-    deep.mkdir(parents=True)
-    doors = Doors(deep)
-    assert doors.health().missing == "the gateway does not run"
-    with answering(doors, 200) as asked:
-        assert doors.health() == GatewayHealth()
-        assert asked == ["/v1/health"]
-    assert doors.health().missing == "the gateway does not run", (
-        "its socket is there, and nobody listens"
-    )
-    (doors.root / "control.sock").unlink()
-    with answering(doors, 503):
-        assert doors.health().missing == "the gateway is not well (status 503)"
-
-
-def test_what_the_gateway_sees_of_the_host_is_read_and_what_nobody_understands_is_not(
-    doors: Doors,
-) -> None:
-    one = {"code": "x.y", "severity": "warning", "text": "so", "fix": "# do", "pool": "gpu"}
-    told = json.dumps({"version": "1", "conditions": [one]}).encode()
-    with answering(doors, 200, told):
-        assert doors.health() == GatewayHealth(
-            "", (Condition("x.y", Severity.WARNING, "so", "# do", PoolName("gpu")),)
-        )
-    for strange in (b"", b"[]", b'{"conditions": [{"code": "x"}]}', b'{"conditions": 7}'):
-        (doors.root / "control.sock").unlink()
-        with answering(doors, 200, strange):
-            assert doors.health() == GatewayHealth()

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ from mayfly.core.model import (
     Severity,
 )
 from mayfly.core.seal import bears_its_name
-from mayfly.edge import credentials
-from mayfly.edge.doors import Doors
+from mayfly.edge import credentials, door_places
 from mayfly.edge.faults import Fault, Refused
+from mayfly.edge.gateway_control import GatewayControl
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.provider_keys import secrets_of
@@ -177,7 +177,10 @@ def job_images_of(
 def _gateway(config: Config) -> GatewayHealth | None:
     """How the gateway fares, where a pool needs it and it may be asked."""
     wanted = any(pool.containers for pool in config.pools)
-    return Doors(Path(config.host.state_dir)).health() if wanted and os.geteuid() == 0 else None
+    if not wanted or os.geteuid() != 0:
+        return None
+    with closing(GatewayControl(door_places.folder(Path(config.host.state_dir)))) as gateway:
+        return gateway.health()
 
 
 def _host_id(state: Path) -> HostId | None:

@@ -12,9 +12,10 @@ from mayfly.core.naming import GATEWAY
 AGENTS = "agents"
 LOCK = "lock"
 CONTROL = "control.sock"
-# What is asked there: POST CLOSE + GENERATION, GET HEALTH.
+# What is asked there: POST CLOSE + GENERATION, GET HEALTH; POST LOOK tells that an agent has come.
 CLOSE = "/v1/close/"
 HEALTH = "/v1/health"
+LOOK = "/v1/look"
 # Of one agent: the directory that it mounts, with its socket in it; what is there while it may ask, and what
 # that becomes in one step when it has ended; and what stands in that.
 DOOR = "door"

@@ -11,30 +11,21 @@ all the same, and is read as anybody's text.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mayfly.core.model import (
-    Closing,
-    Condition,
-    GatewayHealth,
-    Generation,
-    PoolName,
-    Severity,
-)
+from mayfly.core.model import Closing, Generation
 from mayfly.core.naming import is_generation
 from mayfly.edge import door_places
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.gateway_control import rung
 from mayfly.edge.removal import remove_tree
 
 MOST = 20  # refusals that are kept, each once
 SENTENCE = 300  # characters of one
-ANSWER = 2.0  # seconds for a gateway to say that it is well
 
 
 class Doors:
@@ -61,7 +52,8 @@ class Doors:
             door = place / door_places.DOOR
             door.mkdir(exist_ok=True)
             door.chmod(0o755)
-            return door
+        rung(self.root)
+        return door
 
     def grant(self, generation: Generation, text: str) -> None:
         """Let the agent in: the gateway serves it from now on, by that grant. ``Passing`` where the disk does
@@ -84,22 +76,28 @@ class Doors:
         """Shut the door of an agent that has ended, and what is found there; shut already is a success.
 
         ``Passing`` where that is not known. Of one whose door is not there anything may be left.
+
+        A hand-over waits for this: bare calls, and nothing is synced. Where the host falls over before the
+        new name is on the disk, no process that had this door mounted is left to come in by it again.
         """
-        place = self.path(generation)
-        over = place / door_places.OVER
+        place = str(self.path(generation))
+        over = f"{place}/{door_places.OVER}"
         with _translated(f"cannot shut the door {place}"):
             try:
-                (place / door_places.LIVE).rename(over)
+                Path(f"{place}/{door_places.LIVE}").rename(over)
             except FileNotFoundError:
-                if not place.is_dir():
+                if not os.path.isdir(place):  # noqa: PTH112  bare calls
                     return Closing(made=True)
-                if not over.is_dir():  # it was never let in
+                if not os.path.isdir(over):  # noqa: PTH112  it was never let in
                     return Closing()
             except OSError:
-                if not over.is_dir():
+                if not os.path.isdir(over):  # noqa: PTH112
                     raise
-            made = (over / door_places.MADE).exists()
-        return Closing(made, *_refusals(over / door_places.REFUSALS))
+            found = os.listdir(over)  # noqa: PTH208
+        made = door_places.MADE in found
+        if door_places.REFUSALS not in found:
+            return Closing(made)
+        return Closing(made, *_refusals(Path(over, door_places.REFUSALS)))
 
     def has_made(self, generation: Generation) -> bool:
         """Whether an agent whose door is open has made something, or was about to."""
@@ -109,42 +107,6 @@ class Doors:
         """Remove the directory; gone already is success."""
         remove_tree(self.path(generation))
 
-    def health(self) -> GatewayHealth:
-        """How the gateway fares."""
-        try:
-            status, said = self._ask("GET", door_places.HEALTH, ANSWER)
-        except (FileNotFoundError, ConnectionRefusedError):
-            return GatewayHealth("the gateway does not run")
-        except (OSError, http.client.HTTPException) as error:
-            return GatewayHealth(f"the gateway does not answer ({error or type(error).__name__})")
-        if status != http.client.OK:
-            return GatewayHealth(f"the gateway is not well (status {status})")
-        return GatewayHealth("", _conditions(said))
-
-    def _ask(self, method: str, target: str, timeout: float) -> tuple[int, bytes]:
-        with closing(_Connection(self.root / door_places.CONTROL, timeout)) as connection:
-            connection.request(method, target)
-            reply = connection.getresponse()
-            return reply.status, reply.read(door_places.HEALTH_MOST)
-
-
-class _Connection(http.client.HTTPConnection):
-    """To a unix socket; its directory is opened first, since the path of one may be too long."""
-
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("gateway", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        handle = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            self.sock.connect(f"/proc/self/fd/{handle}/{self._path.name}")
-        finally:
-            os.close(handle)
-
 
 @contextmanager
 def _translated(doing: str) -> Iterator[None]:
@@ -152,24 +114,6 @@ def _translated(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise Passing(f"{doing}: {error.strerror}") from error
-
-
-def _conditions(said: bytes) -> tuple[Condition, ...]:
-    """What a gateway tells of the host; one of another version may tell nothing that is known here."""
-    try:
-        told = json.loads(said).get("conditions", [])
-        return tuple(
-            Condition(
-                one["code"],
-                Severity(one["severity"]),
-                one["text"],
-                one["fix"],
-                None if one["pool"] is None else PoolName(one["pool"]),
-            )
-            for one in told
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ()
 
 
 def _refusals(path: Path) -> tuple[tuple[str, ...], int]:

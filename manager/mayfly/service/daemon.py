@@ -36,6 +36,7 @@ from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
 from mayfly.edge.fetched_images import FetchedImages
+from mayfly.edge.gateway_control import GatewayControl
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
@@ -374,7 +375,7 @@ def _observers(
         ends.keep,
         overfull,
         key,
-        doors.health,
+        GatewayControl(doors.root).health,
         doors.has_made,
     )
     mounts = MountObserver(

@@ -63,6 +63,7 @@ class Served:
         self.place = agent_place(gateway.state)
         self.grant = grant
         given(self.place, grant)
+        gateway.control("POST", "/v1/look")
         self.door = door_of(self.place)
         self.url = f"unix://{self.door}"
 

@@ -73,6 +73,7 @@ def agent_of(gateway: Gateway) -> Agent:
     grant = granted(generation=another_generation())
     made = Agent(agent_place(gateway.state, grant.generation), grant)
     given(made.place, grant)
+    gateway.control("POST", "/v1/look")
     return made
 
 
@@ -622,6 +623,14 @@ def floods(ask: Ask) -> None:
     ask.say(200, {"Content-Type": "application/octet-stream", "Transfer-Encoding": "chunked"})
     while True:
         ask.chunk(b"x" * 65536)
+
+
+def test_an_agent_that_nobody_told_of_is_found(gateway: Gateway) -> None:
+    grant = granted(generation=another_generation())
+    place = agent_place(gateway.state, grant.generation)
+    given(place, grant)
+    with Client(door_of(place)) as client:
+        assert client.ask("GET", "/_ping")[0] == 200
 
 
 @of_its_own

@@ -23,13 +23,19 @@ JSON = (("Content-Type", "application/json"),)
 
 
 class Control:
-    """Serves that socket; ``close`` answers how many requests of an agent are in flight still."""
+    """Serves that socket; ``close`` answers how many requests of an agent are in flight still, ``look`` is
+    called where an agent has come.
+    """
 
     def __init__(
-        self, close: Callable[[str], Awaitable[int]], health: Callable[[], dict[str, Any]]
+        self,
+        close: Callable[[str], Awaitable[int]],
+        health: Callable[[], dict[str, Any]],
+        look: Callable[[], None],
     ) -> None:
         self._close = close
         self._health = health
+        self._look = look
         self._server: asyncio.Server | None = None
 
     async def open(self, folder_path: Path) -> None:
@@ -73,6 +79,9 @@ class Control:
             said: dict[str, Any] = {"in_flight": await self._close(generation)}
         elif (method, target) == ("GET", door_places.HEALTH):
             said = self._health()
+        elif (method, target) == ("POST", door_places.LOOK):
+            self._look()
+            said = {}
         else:
             return await client.refuse(404, "the gateway has no such path")
         return await client.answer(200, JSON, json.dumps(said).encode())

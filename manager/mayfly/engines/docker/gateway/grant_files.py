@@ -34,6 +34,7 @@ class GrantFiles:
 
     def __init__(self, place: Path) -> None:
         self.place = place
+        self._over = os.fspath(place / OVER)
         self._live = place / LIVE
         # The file that was read last, and what is in it.
         self._known: tuple[tuple[int, int], Grant] | None = None
@@ -58,8 +59,10 @@ class GrantFiles:
         return found
 
     def is_over(self) -> bool:
-        """Whether its agent has ended, as the manager says, or is forgotten."""
-        return (self.place / OVER).exists() or not self.place.exists()
+        """Whether its agent has ended, as the manager says, or is forgotten. Bare calls: it is asked each
+        second of every agent.
+        """
+        return os.access(self._over, os.F_OK) or not os.access(self.place, os.F_OK)
 
     def note_made(self) -> bool:
         """See that ``made`` is on the disk, before anything is; False where the agent may ask no more."""

@@ -31,9 +31,11 @@ from mayfly.engines.docker.gateway.memory import OF_ALL, OF_ONE, Memory
 from mayfly.engines.docker.gateway.own_code import OwnCode, begin_anew
 from mayfly.engines.docker.gateway.said import say
 
-LOOK_SECONDS = 0.2  # between two looks whether an agent has come
-OVER_SECONDS = 1.0  # between two looks whether one is over
+LOOK_SECONDS = (
+    1.0  # between two looks whether an agent has come that nobody told of, or one is over
+)
 LOCK_SECONDS = 2.0  # that an earlier gateway has for its end
+LOCK_LOOK = 0.2
 ALIVE_SECONDS = 10.0
 
 
@@ -57,9 +59,10 @@ class Gateway:
         self._handling = Handling(engine, self._events.needed, self._conditions)
         self._code = OwnCode()
         self._memory = Memory(OF_ALL)
+        self._rung = asyncio.Event()  # an agent may have come
         self._ends = asyncio.Event()
         self._begins_anew = False
-        self._control = Control(self._close, self._health)
+        self._control = Control(self._close, self._health, self._rung.set)
 
     async def run(self) -> bool:
         """Serve until SIGTERM or SIGINT; whether it is to begin anew, as another version of itself.
@@ -106,7 +109,7 @@ class Gateway:
                     raise Elsewhere(
                         f"another gateway serves {self._state_dir}; one is enough for a host"
                     ) from None
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(LOCK_LOOK)
             else:
                 return held
 
@@ -115,8 +118,9 @@ class Gateway:
     async def _looking(self) -> None:
         """Opens a door for each agent whose directory is there."""
         while True:
+            await self._rung.wait()
+            self._rung.clear()
             await self._look()
-            await asyncio.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
         with suppress(OSError):
@@ -152,10 +156,13 @@ class Gateway:
         await self._handling.resume(door)
 
     async def _judging(self) -> None:
-        """Closes the doors of agents that are over, and gives systemd a sign of life."""
+        """Closes the doors of agents that are over, and gives systemd a sign of life. All that wakes it where
+        nobody asks anything: a hand-over needs the processors.
+        """
         told = 0.0
         while True:
-            await asyncio.sleep(OVER_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
+            self._rung.set()
             for generation, door in tuple(self._doors.items()):
                 if door.files.is_over():
                     door.shut()
@@ -216,7 +223,7 @@ async def _lasting(does: Callable[[], Awaitable[None]]) -> None:
             await does()
         except Exception:  # noqa: BLE001  it is told, and what was asked of it is asked again
             say(traceback.format_exc(limit=-3))
-            await asyncio.sleep(OVER_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
 
 def run(state_dir: Path, engine: str) -> int:
