@@ -46,11 +46,13 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "scaleset_handover": lambda engine: scaleset_handover.measure(engine()),
     "breakdown": lambda engine: slot_gap.breakdown(engine()),
     "containers": lambda engine: containers.measure(),
+    "containers_call": lambda engine: containers.measure_calls(),
+    "gateway": lambda engine: containers.measure_gateway(),
     "kubernetes_gap": lambda engine: kubernetes_gap.measure(),
 }
 # Measured where --only names it: a Kubernetes is built first; each kind by itself takes twenty-five minutes;
-# an Engine of another release and its clients are fetched first.
-ASKED = frozenset({"kubernetes_gap", "hostile_each", "containers"})
+# clients, and an Engine that is new enough for them, are fetched first.
+ASKED = frozenset({"kubernetes_gap", "hostile_each", "containers_call"})
 
 
 def main() -> int:

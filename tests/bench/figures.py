@@ -13,6 +13,15 @@ def median(samples: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def quartiles(samples: Sequence[float]) -> tuple[float, float]:
+    """The smallest that a quarter, and three quarters, do not exceed."""
+    ordered = sorted(samples)
+    last = len(ordered) - 1
+    return ordered[min(last, -(-len(ordered) // 4) - 1)], ordered[
+        min(last, -(-3 * len(ordered) // 4) - 1)
+    ]
+
+
 def p95(samples: Sequence[float]) -> float:
     """The smallest that 95 % do not exceed."""
     ordered = sorted(samples)

@@ -138,9 +138,9 @@ def gather(engine: PrivateEngine, manager: Manager, *, rounds: int, restarts: bo
     return gaps
 
 
-def hand_over(manager: Manager, reader: HistoryReader) -> tuple[float, float]:
-    """One job after another in the one slot: the gap to the next launcher, and to the next job."""
-    old, new = _one_after_the_other(manager, reader)
+def hand_over(manager: Manager, reader: HistoryReader, pool: str = "local") -> tuple[float, float]:
+    """One job after another in the pool's one slot: the gap to the next launcher, and to the next job."""
+    old, new = _one_after_the_other(manager, reader, pool)
     last = float(_output(manager, old).split()[-1])
     return _opened(reader, new) - last, float(_output(manager, new).split()[0]) - last
 
@@ -151,10 +151,12 @@ def _opened(reader: HistoryReader, job: str) -> float:
     return started + time.clock_getres(COARSE) / 2
 
 
-def _one_after_the_other(manager: Manager, reader: HistoryReader) -> tuple[str, str]:
+def _one_after_the_other(
+    manager: Manager, reader: HistoryReader, pool: str = "local"
+) -> tuple[str, str]:
     """Two jobs that have ended: the first long enough for a standby, and the one that waited for its slot."""
-    manager.in_phase("idle")
-    to = ("--pool", "local")
+    manager.in_phase("idle", f"{pool}-0")
+    to = ("--pool", pool)
     old = manager.submit("sh", "-c", f"sleep {LONG_ENOUGH}; exec {NOW}", options=to)
     new = manager.submit("sh", "-c", f"exec {NOW}", options=to)
     until(lambda: (reader.job(new) or {}).get("finished"), f"job {new} ends")

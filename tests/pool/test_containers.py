@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -150,6 +152,66 @@ def test_a_job_that_made_nothing_leaves_no_volume_and_no_door(box: Box) -> None:
     assert not [row for row in box.events("agent.cleared") if row["agent"] == agent]
     groups = list(Path("/sys/fs/cgroup").glob(f"*/mayfly/{agent}"))
     assert groups == []
+
+
+def test_a_job_that_made_nothing_costs_the_hand_over_a_rename_and_a_look(box: Box) -> None:
+    """Until the next gate: no question to gateway or Engine, no file that is written, no commit more."""
+    trace = box.manager.home / "trace"
+    box.manager.kill()
+    box.manager.start(sys.executable, "-m", "tests.pool.calls_between", str(trace))
+    told = {pool: between(box, pool, trace) for pool in ("local", "plain")}
+    assert told["plain"].doors == []
+    assert told["local"].doors == [
+        ("os.rename", "OLD/live OLD/over"),
+        ("os.listdir", "OLD/over"),
+    ]
+    for one in told.values():
+        assert one.asked == []
+        (both,) = one.commits
+        assert {"AgentExited", "JobEnded", "GateOpening"} <= {*both}, "in one"
+    assert told["local"].commits == told["plain"].commits
+
+
+@dataclass(frozen=True)
+class Between:
+    """What was done between the end of one job and the gate of the next."""
+
+    doors: list[tuple[str, str]]  # calls below the directory of all doors
+    asked: list[tuple[str, str]]  # connections that were made, and programs begun
+    commits: list[list[str]]  # the facts of each
+
+
+def between(box: Box, pool: str, trace: Path) -> Between:
+    """Of two jobs of that pool's slot, whose standby is ready."""
+    first = box.manager.queue("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done", pool=pool)
+    old = box.manager.started(first)["agent"]
+
+    def standby_waits() -> bool:
+        told: dict[str, set[str]] = {}
+        for row in box.events("agent.armed", "agent.ready"):
+            if (
+                row["slot"] == f"{pool}-0" and row["agent"] > old
+            ):  # a generation begins with its time
+                told.setdefault(row["agent"], set()).add(row["event"])
+        return any(len(events) == 2 for events in told.values())
+
+    until(standby_waits, f"a standby of {pool} waits at its gate")
+    second = box.manager.queue("true", pool=pool)
+    box.manager.let_go(first)
+    new = box.manager.ended(second)["agent"]
+    lines = [json.loads(line) for line in trace.read_text().splitlines()]
+    (found,) = (one for one in lines if (one["ended"], one["opened"]) == (old, new))
+    root = f"{box.manager.state}/gateway/agents/"
+    calls = [(event, words) for _, event, words in found["calls"]]
+    return Between(
+        [
+            (event, words.replace(root, "").replace(old, "OLD"))
+            for event, words in calls
+            if root in words
+        ],
+        [call for call in calls if call[0] in ("socket.connect", "subprocess.Popen")],
+        [sorted(facts) for facts in found["commits"] if facts],
+    )
 
 
 def test_an_agent_and_its_containers_have_the_pools_limits_together(box: Box) -> None:
