@@ -16,6 +16,7 @@ from mayfly.core.facts import (
     AgentAttached,
     AgentCreated,
     AgentDetached,
+    AgentEquipped,
     AgentExited,
     AgentOpened,
     ClockJumped,
@@ -222,6 +223,26 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
 
 
 LONG = ("sh", "-c", "x" * 130_000, "é" * 60_000)
+
+
+def test_that_a_gpu_has_had_work_since_an_end_that_nobody_saw_outlives_a_restart(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    one, *_ = lived(1, T)
+    assert isinstance(one, AgentCreated)
+    created = [
+        AgentCreated(T, replace(one.agent, generation=generation, slot=SlotName(slot)), "")
+        for slot, generation in (("a-0", Generation("g0001")), ("a-1", Generation("g0002")))
+    ]
+    kept(history, *created)
+    for fact in created:
+        kept(history, AgentEquipped(T, fact.agent.generation, ("d0",)))
+    kept(history, AgentExited(T, Generation("g0001"), "unknown", None, None, None, unseen=True))
+    assert history.load().slots[SlotName("a-0")].unseen_devices == ("d0",)
+    kept(history, GateOpening(T + 90, Generation("g0002"), "run", None))
+    assert history.load().slots[SlotName("a-0")].unseen_end is None
+    assert history.load().slots[SlotName("a-0")].unseen_devices == ()
 
 
 def test_of_which_image_a_job_s_container_is_outlives_a_restart(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from mayfly.core.facts import (
     AgentOpened,
     ClockJumped,
     Fact,
+    GateOpening,
     JobEnded,
     JobSubmitted,
     ManagerPaused,
@@ -502,6 +503,9 @@ class _Touched:
             return
         self.agents.add(generation)
         agent = after.agents.get(generation)
+        if isinstance(fact, GateOpening) and agent is not None and agent.devices:
+            # Nothing is left on its GPUs of who had them in other slots (unseen_ends.after_opening).
+            self.slots.update(after.slots)
         if agent is not None:
             self.slots.add(agent.slot)
             if agent.job is not None:
