@@ -260,13 +260,6 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "not even one each",
         "more addresses for networks",
     ),
-    (
-        replace(WELL, config=config_of(replace(LOCAL, containers=True, slots=4)), engine=GATED),
-        "engine.addresses",
-        State.OK,
-        "enough for 4 of each job's in 4 slots",
-        "",
-    ),
     (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
     (
         replace(GPUS, hardware=Hardware((Gpu("GPU-a", 0),), (12, 8))),
@@ -561,6 +554,13 @@ def test_neighbours_are_a_matter_where_a_service_s_jobs_run_side_by_side(
     found = [result.verdict for result in results(world) if result.check.code == "host.neighbours"]
     assert [verdict.state for verdict in found] == [state]
     assert text in found[0].text
+
+
+def test_addresses_for_all_networks_of_all_jobs_are_enough() -> None:
+    world = replace(WELL, config=config_of(replace(LOCAL, containers=True, slots=4)), engine=GATED)
+    (found,) = [one.verdict for one in results(world) if one.check.code == "engine.addresses"]
+    assert found.state is State.OK
+    assert "enough for 4 of each job's in 4 slots" in found.text
 
 
 @pytest.mark.parametrize(
