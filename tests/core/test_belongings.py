@@ -26,7 +26,7 @@ from mayfly.core.model import (
 from mayfly.core.observed import Observed
 from mayfly.core.slots import status_of
 from mayfly.core.stimuli import Failure, Family
-from mayfly.engines.docker.about import LINES
+from mayfly.engines.docker.lines import LINES
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
 
 GPUS = (("G0",), ("G1",))

@@ -38,7 +38,6 @@ from mayfly.edge.network_namespace import Counts, counted, sockets, traces
 from mayfly.edge.parent_groups import ParentGroups, Together
 from mayfly.edge.patience import comes_true
 from mayfly.engines.docker import builder, isolation
-from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.agents_containers import AgentsContainers
 from mayfly.engines.docker.client import MEASURED, DockerClient
 from mayfly.engines.docker.container import container_plan, joining
@@ -47,6 +46,7 @@ from mayfly.engines.docker.faults import NoImage, no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.gateway import clearing
 from mayfly.engines.docker.granting import grant_of
+from mayfly.engines.docker.lines import LINES
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.quotas import wall
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines

@@ -32,7 +32,6 @@ from mayfly.core.admission.outcome import (
 from mayfly.core.admission.request import Request, request_head, with_body
 from mayfly.core.admission.routes import Expects
 from mayfly.core.admission.weights import is_heavy
-from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.gateway import work_directories
 from mayfly.engines.docker.gateway.client_connection import Asked, BadRequest, ClientConnection
 from mayfly.engines.docker.gateway.door import NOT_YET, OVER, Door
@@ -54,6 +53,7 @@ from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUES
 from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
 from mayfly.engines.docker.gateway.registry_credentials import RegistryCredentials, Unread
 from mayfly.engines.docker.gateway.showing import told_failure, words_of
+from mayfly.engines.docker.lines import LINES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mayfly.edge.room import Room, lacks_room, room
-from mayfly.engines.docker.about import LINES
 from mayfly.engines.docker.gateway.engine_connection import asked
 from mayfly.engines.docker.gateway.host_conditions import HostConditions
+from mayfly.engines.docker.lines import LINES
 from mayfly.engines.docker.places import places
 
 CODE = "gateway.room"
