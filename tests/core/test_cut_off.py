@@ -100,7 +100,7 @@ def silent_outage(manager: Failing, seconds: float) -> None:
 
 
 def test_of_many_slots_a_few_at_a_time_are_replaced_and_none_that_works() -> None:
-    manager = served(64)
+    manager = served(6 * TOGETHER)
     before = {spec.name: manager.own(spec.name) for spec in manager.desired.slots}
     works = list(before)[:3]
     for name in works:

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.ending import EndsAtOnce
+
+
+class _Server(EndsAtOnce, ThreadingHTTPServer):
+    pass
 
 
 @contextmanager
@@ -21,10 +26,10 @@ def https_server(
     """Its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = ThreadingHTTPServer(("", 0), handler, bind_and_activate=False)
+    server = _Server(("", 0), handler, bind_and_activate=False)
     server.socket.close()
     server.socket = context.wrap_socket(engine.listen(port), server_side=True)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield port
     finally:

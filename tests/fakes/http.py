@@ -34,6 +34,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
+from tests.fakes.ending import EndsAtOnce
+
 HUNG_UP = 0.5  # seconds between looks at whether a client that waits is still there
 
 
@@ -151,13 +153,13 @@ class Fake:
         self._server = _Server((address, port or self._port), self)
         self._port = self._server.server_address[1]
         self._let_go()
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def start_on(self, listener: socket.socket) -> None:
         """Answer there too, until ``stop``: a listener in another network namespace, at the same port."""
         server = _Server(("", 0), self, listener)
         self._others.append(server)
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
     def leave_others(self) -> None:
         """Answer at its own address alone."""
@@ -286,7 +288,7 @@ class Fake:
         return self.missing(call)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(EndsAtOnce, ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     request_queue_size = 128

@@ -30,6 +30,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from mayfly.engines.simulated.gate import unpacked
+from tests.fakes.ending import EndsAtOnce
 from tests.fakes.kubernetes_claims import FakeClaims
 from tests.fakes.websocket_end import WebSocketEnd, accepted
 
@@ -257,8 +258,7 @@ class FakeCluster:
         self.denied: set[tuple[str, str]] = set()  # verbs and resources that Mayfly may not
         self.stuck: set[str] = set()  # names of pods whose node does not say that they have ended
         self._faults: list[tuple[str, re.Pattern[str], int, str, str]] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
         self.stopping = False
         self.released = threading.Event()  # when those who are held get their answer
 
@@ -422,6 +422,10 @@ class FakeCluster:
     def events_after(self, version: int) -> list[tuple[int, str, Document]]:
         with self.lock:
             return [event for event in self.history if event[0] > version]
+
+
+class _Server(EndsAtOnce, ThreadingHTTPServer):
+    daemon_threads = True
 
 
 def _handler(cluster: FakeCluster) -> type[BaseHTTPRequestHandler]:

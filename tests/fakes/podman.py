@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.ending import EndsAtOnce
+
 VERSION = {
     "Platform": {"Name": "linux/amd64/debian-12"},
     "Components": [
@@ -93,7 +95,7 @@ class _Answers(BaseHTTPRequestHandler):
         pass
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class _Server(EndsAtOnce, socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     daemon_threads = True
 
 

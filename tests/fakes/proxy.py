@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 from urllib.parse import urlsplit
 
+from tests.fakes.ending import EndsAtOnce
 from tests.fakes.forwarding import joined
 
 HOP = frozenset({"proxy-connection", "proxy-authorization", "connection", "keep-alive"})
@@ -40,7 +41,7 @@ class FakeProxy:
         self.url = f"http://{address}:{self.port}"
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -48,7 +49,7 @@ class FakeProxy:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(EndsAtOnce, ThreadingHTTPServer):
     daemon_threads = True
     proxy: FakeProxy
 
