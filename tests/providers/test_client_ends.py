@@ -119,6 +119,17 @@ class AtGitHub:
             self.fake.lock.notify_all()
 
 
+def taken_back(at: AtGitHub) -> None:
+    """A job that runs: its first renewal was answered, which comes after it says so."""
+
+    def renewed() -> bool:
+        calls = list(at.fake.calls)
+        return any(call.path == f"{RUN}/renewjob" and call.status == 200 for call in calls)
+
+    until(renewed, "the job is renewed once")
+    at.fails("POST", f"{RUN}/renewjob", 404)
+
+
 def no_token(at: AtGitHub) -> None:
     at.fails("POST", f"/oauth/token/{at.runner.id}", 400, {"error": "invalid_client"})
     at.fails("GET", f"{BROKER}/message", 401)
@@ -172,7 +183,7 @@ GITHUB = {
         *(0, Result.JOB_DONE, "Abandoned"),
         script="sleep 1000",
         after=RUNNING,
-        then=lambda at: at.fails("POST", f"{RUN}/renewjob", 404),
+        then=taken_back,
     ),
     "a job that is cancelled and heeds no signal": Row(
         *(0, Result.JOB_DONE, "Canceled"), script=STUBBORN, after=RUNNING, then=AtGitHub.cancels
