@@ -112,7 +112,8 @@ def _key(manager: Manager) -> bytes:
 SOAKED = frozenset(
     (
         *("before agent.created", "after agent.created", "container started"),
-        *("before gate.opening", "after agent.opened", "before agent.removed"),
+        *("before gate.opening", "after gate.opening", "after all bytes"),
+        *("after agent.opened", "before agent.removed"),
         "after job.ended",  # which has a test of its own below
     )
 )
