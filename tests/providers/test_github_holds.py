@@ -137,8 +137,8 @@ def events(pool: GitHubPool, name: str) -> int:
     return sum(1 for line in lines if line.get("event") == name)
 
 
-# Met as a wrong token is. tests/providers/test_github_pool.py begins with the first two, the test below with a missing
-# permission; what each is told by is in tests/providers/test_github.py.
+# Met as a wrong token is. tests/providers/test_github_pool.py begins with the first two, the test below with
+# a missing permission; what each is told by is in tests/providers/test_github.py.
 SOAKED = (
     *("an unknown group", "a namesake that is not ours", "a missing permission"),
     *("a suspended App", "a renamed repository"),
