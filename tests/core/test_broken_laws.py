@@ -84,7 +84,7 @@ def days(*kinds: str) -> type[Chaos]:
 
 WORK = ("turns", "all_actions_end", "a_good_while", "launchers_go_on", "a_gate_is_opened")
 LEFT = ("a_gate_is_opened", "a_job_leaves_a_container_and_the_next_one_waits")
-RULES = {
+RULES: dict[str, tuple[ModuleType, str, Callable[..., Any], str]] = {
     "law 2": (decide, "use", opens_again, "a gate was to be opened twice"),
     "law 3": (decide, "keep", dooms_the_busy, "only a person forces"),
     "law 1": (notice, "_gone", is_gone_when_unseen, "unknown"),
