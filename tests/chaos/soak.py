@@ -69,6 +69,7 @@ TROUBLES = (
 )
 ENGINE_TROUBLES = frozenset({"engine restarted", "engine killed"})
 AGENTS, HOLDERS = "", HOLDER  # what a container's label says of whose it is
+RESTS = "sleep infinity"  # a holder's only process; an agent's are below an init
 PATIENCE = 20.0  # seconds that jobs may take to end before the next trouble comes
 DISK = "512m"  # of the manager's state directory: a tmpfs of its own
 BROKEN = (OSError, http.client.HTTPException, AssertionError)
@@ -455,7 +456,7 @@ class Soak:
         ):
             accounts.figures.append((f"{what} left", len(found)))
             # An Engine that ends while it starts a container may forget it: its gate waits on below its shim,
-            # and nobody who asks that Engine can know. No job can be in it.
+            # and nobody who asks that Engine can know; so it may forget a holder. No job can be in them.
             engines_own = what == "shims" and self._engine_ended()
             if found and what != "networks" and not engines_own:
                 accounts.faults.append(f"{what} are left: {found}")
@@ -473,7 +474,11 @@ class Soak:
                 "docker-init",
                 "runc init",
             )  # the last: made, not started
-            lives = [line for line in below if not any(word in line for word in at_gate)]
+            lives = [
+                line
+                for line in below
+                if line != RESTS and not any(word in line for word in at_gate)
+            ]
             accounts.faults += [f"left below a shim: {line}" for line in lives]
 
 
