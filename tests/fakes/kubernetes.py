@@ -694,6 +694,8 @@ class _Handler(BaseHTTPRequestHandler):
         at, follow = 0, query.get("follow") == ["true"]
         stamped = query.get("timestamps") == ["true"]
         since = query.get("sinceTime", [""])[0].encode()
+        if "tailLines" in query:
+            at = max(0, len(one.log) - int(query["tailLines"][0]))
         while True:
             over = not follow or not one.runs or self.fake.stopping
             for line in one.log[at:]:

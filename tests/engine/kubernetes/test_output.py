@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from mayfly.core.throttle import MIB, Allowance
 from mayfly.edge.gate import frame, words
 from mayfly.engines.kubernetes.engine import KubernetesEngine
-from mayfly.engines.kubernetes.output import SKIPPED, UNBEGUN, UNREAD, OutputKeeper
+from mayfly.engines.kubernetes.output import (
+    BRAKED,
+    SKIPPED,
+    UNBEGUN,
+    UNREAD,
+    OutputKeeper,
+)
+from mayfly.engines.kubernetes.output_brake import OutputBrake
 from mayfly.engines.protocol import OutputListener
 from tests.engine.contract import World
-from tests.fakes.kubernetes import FakeCluster
+from tests.fakes.kubernetes import FakeCluster, stamp
 from tests.waiting import Until
 
 Make = Callable[[FakeCluster], KubernetesEngine]
@@ -39,7 +48,7 @@ class Kept:
             printed=lambda *_: None,
         )
         made = world.engine.output(
-            place, listener, per_agent=1 << 20, total=1 << 22, log_size=1 << 20
+            place, listener, per_agent=1 << 23, total=1 << 25, log_size=1 << 20
         )
         assert isinstance(made, OutputKeeper)
         self.keeper = made
@@ -184,3 +193,121 @@ def test_a_beginning_that_is_gone_is_told(
     one.keeper.follow(plan.generation, container)
     assert one.ended.wait(30)
     assert one.text(plan.generation) == f"[{UNBEGUN}]the middle\n"
+
+
+class Hand:
+    """A clock that goes on as a test says."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def carried(brake: OutputBrake, hand: Hand, slots: list[str], seconds: float) -> int:
+    """Bytes that are read in that time of slots that print without end."""
+    free, total = dict.fromkeys(slots, hand.now), 0
+    end = hand.now + seconds
+    while (slot := min(free, key=lambda one: free[one])) and free[slot] < end:
+        hand.now = max(hand.now, free[slot])
+        total += MIB
+        free[slot] = hand.now + max(0.001, brake.read(slot, 0, MIB))
+    hand.now = end
+    return total
+
+
+@pytest.mark.parametrize("number", [1, 2, 8, 64])
+def test_however_many_flood_what_is_read_of_all_is_bounded(number: int) -> None:
+    """As on a box: 16 MiB of each at once, and 2 MiB a second of each of two."""
+    hand = Hand()
+    brake = OutputBrake(hand)
+    slots = [f"a-{index}" for index in range(number)]
+    assert carried(brake, hand, slots, 10.0) <= number * 20 * MIB + 10 * 4 * MIB
+    assert carried(brake, hand, slots, 60.0) <= 70 * 4 * MIB + number * 3 * MIB
+
+
+def test_a_slots_next_agent_takes_over_what_the_last_one_owes() -> None:
+    hand = Hand()
+    brake = OutputBrake(hand)
+    assert brake.read("a-0", 0, 16 * MIB) == 0.0
+    brake.forget("a-0")
+    assert brake.read("a-0", 0, MIB) > 0.0
+    assert brake.read("a-1", 0, 8 * MIB) == 0.0
+    hand.now = 600.0
+    assert brake.read("a-0", 0, 16 * MIB) == 0.0
+
+
+LINES = 3_000  # of 1,000 bytes: six times what is read at once here
+KIB = 1024
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Allowance:
+    """An allowance that is used up soon."""
+    one = Allowance(rate=128 * KIB, slowed=128 * KIB, burst=512 * KIB, room=128 * KIB)
+    monkeypatch.setattr("mayfly.engines.kubernetes.output_brake.OUTPUT", one)
+    return one
+
+
+def flooded(fake: FakeCluster, generation: str, lines: int = LINES) -> None:
+    pod = fake.pod(generation)
+    at = stamp()[:-1].encode()
+    pod.log += [b"%s.%09dZ %06d %s\n" % (at, one, one, b"x" * 993) for one in range(lines)]
+    fake.ring()
+
+
+def test_a_flood_is_read_slowly_and_another_agents_output_at_once(
+    fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept], small: Allowance
+) -> None:
+    one = kept()
+    generation = opened(world, until, "sleep 600", one.keeper)
+    other = opened(world, until, "sleep 600", one.keeper)
+    flooded(fake, generation)
+    until(lambda: BRAKED in one.text(generation))
+    fake.pod(other).say(b"quick\n")
+    until(lambda: "quick" in one.text(other))
+    followed = one.keeper._followed[fake.pod(generation).generation]  # type: ignore[index]
+    assert followed.braked < LINES * 1160 / small.rate, "it is still at it"
+    assert f"{LINES - 1:06d}" not in one.text(generation)
+
+
+@pytest.mark.usefixtures("small")
+def test_of_a_flood_that_has_ended_its_end_is_kept_and_what_is_not_is_told(
+    fake: FakeCluster,
+    world: World,
+    until: Until,
+    kept: Callable[[], Kept],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mayfly.engines.kubernetes.output.ENDED_AFTER", 1.0)
+    monkeypatch.setattr("mayfly.engines.kubernetes.output.TAIL", 10)
+    one = kept()
+    generation = opened(world, until, "sleep 600", one.keeper)
+    flooded(fake, generation)
+    until(lambda: BRAKED in one.text(generation))
+    fake.pod(generation).say(b"the last line\n")
+    fake.pod(generation).end(3)
+    assert one.ended.wait(60)
+    text = one.text(generation)
+    assert text.endswith("the last line\n")
+    assert f"[{SKIPPED}]" in text
+    assert f"{LINES - 1:06d}" in text
+    assert f"{LINES - 100:06d}" not in text
+
+
+@pytest.mark.usefixtures("small")
+def test_a_file_of_a_log_that_turned_while_a_flood_was_read_is_told(
+    fake: FakeCluster, world: World, until: Until, kept: Callable[[], Kept]
+) -> None:
+    """A node goes on in the file that it has open, and then in the newest, without a word."""
+    one = kept()
+    generation = opened(world, until, "sleep 600", one.keeper)
+    flooded(fake, generation, 600)
+    pod = fake.pod(generation)
+    ages = time.time() - 60
+    early = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(ages)).encode()
+    pod.log[-1] = early + b".000000001Z an old line\n"
+    pod.say(b"a young one\n")
+    until(lambda: "a young one" in one.text(generation))
+    assert f"an old line\n[{SKIPPED}]a young one\n" in one.text(generation)

@@ -2,7 +2,9 @@
 
 Only the log is read, never attached to, since an attachment that ends ends the gate's input. A follower goes
 on from where the kept output ends, by the line's own time; what a node has thrown away meanwhile is told
-where it is missing. The log is one stream: what was written to standard error comes among the rest.
+where it is missing. Who prints more than its slot's allowance is read more slowly (output_brake.py): its
+stream is left standing, since a node that follows a log goes on in the file that it has open. The log is one
+stream: what was written to standard error comes among the rest.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -33,6 +36,7 @@ from mayfly.edge.output_meter import OutputMeter
 from mayfly.edge.output_store import OutputStore
 from mayfly.engines.kubernetes.api import Api, Stream
 from mayfly.engines.kubernetes.manifest import CONTAINER
+from mayfly.engines.kubernetes.output_brake import OutputBrake
 from mayfly.engines.kubernetes.pods import has_ended, name_and_uid, never_began, runs
 from mayfly.engines.protocol import Gone, OutputListener
 
@@ -49,6 +53,16 @@ SKIPPED = (
     "output may be missing before here: its node's log turned faster than it was read"
     " (containerLogMaxSize of its kubelet)"
 )
+BRAKED = (
+    "more was printed than a slot may for long: from here on it is read at 2 MiB a second, and what its node"
+    " throws away meanwhile is missing (containerLogMaxSize of its kubelet)"
+)
+# Seconds that a reader may be behind without having missed anything: a kubelet looks so often whether a log
+# is to be turned (containerLogMonitorInterval, 3 s at least), and goes on behind one turn.
+BEHIND = 3.0
+GAP = 0.5  # seconds between two lines of who prints without end, where some may be missing
+ENDED_AFTER = 10.0  # seconds of a brake after which it is looked whether its agent has ended
+TAIL = 20_000  # lines that are read then of what is left
 UNREAD = "its node has no log of the agent any more: the end of its output may be missing"
 OURS = b"mayfly: "  # how all of the gate's lines begin, also that of one that could not come to stand there
 ACCOUNT = 128  # lines of a launcher's account, which has fewer
@@ -90,6 +104,15 @@ class _Followed:
         self.key = ""  # what its launcher's account comes with; "": not known
         self.account: list[str] = []  # of it, so far
         self.told = False  # all of it was passed on
+        self.braked = 0.0  # seconds in all for which no more was read
+        self.behind = False  # whether so much was to be read at last that some may have been missed
+        self.at = 0.0  # when the last line was written, in seconds since the epoch
+        self.tail = False  # only the end of what is left is read
+
+    @property
+    def slot(self) -> str:
+        """Whose agent it is."""
+        return name_and_uid(self.container)[0].removesuffix(f"-{self.generation}")
 
 
 class OutputKeeper:
@@ -114,6 +137,7 @@ class OutputKeeper:
         self._store = OutputStore(directory, total, listener.failed)
         self._followed: dict[Generation, _Followed] = {}
         self._stopping = threading.Event()
+        self._brake = OutputBrake()
 
     # -- asked from any thread -------------------------------------------------------------
 
@@ -198,8 +222,9 @@ class OutputKeeper:
                     self._finish(one, CUT)
                     return
                 if last or runs(pod):
+                    tail = one.tail
                     tries = 0 if self._read_on(one, last=last) else tries + 1
-                    if last and not self._stopping.is_set():
+                    if last and one.tail == tail and not self._stopping.is_set():
                         self._finish(one, UNREAD if one.unread else None)
                         return
                 else:
@@ -224,7 +249,9 @@ class OutputKeeper:
         name, _ = name_and_uid(one.container)
         query = {"container": CONTAINER, "timestamps": "true", "follow": str(not last).lower()}
         newest = one.resume.newest
-        if newest:
+        if one.tail:
+            query["tailLines"] = str(TAIL)
+        elif newest:
             at = time.gmtime(max(0, newest // 10**9 - 1))
             query["sinceTime"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", at)
         doing = f"reading the log of pod {name}"
@@ -235,7 +262,7 @@ class OutputKeeper:
         except Gone as gone:
             # A kubelet that starts again does not know its pods yet: that says nothing of the pod.
             raise Passing(str(gone)) from gone
-        new, begins = False, True
+        new, begins, tail = False, True, one.tail
         one.overlaps, one.unread = bool(one.resume.known), False
         try:
             if self._stopping.is_set():
@@ -246,21 +273,51 @@ class OutputKeeper:
                     break  # it broke off in a line, of which all comes with the next answer
                 text = piece if before else piece.partition(b" ")[2]
                 time_of = before or piece[: len(piece) - len(text)]
-                if not _is_stamp(time_of):
+                at = _seconds_of(time_of)
+                if at is None:
                     # "unable to retrieve container logs for ..." comes in place of a log, with status 200.
                     one.unread = True
                     break
                 before = b"" if piece.endswith(b"\n") else time_of
+                self._tell_of_gap(one, at)
                 jobs = self._without_account(one, text)
                 if jobs or not text:
                     new = self._take(one, time_of + jobs, jobs, begins=begins) or new
                 begins = False
+                if not self._may_read_on(one, piece, last=last):
+                    one.tail = True
+                    break
         finally:
             one.stream = None
+            self._brake.forget(one.slot)
             stream.close()
-            if not last:
+            if not last or one.tail != tail:
                 self._remember(one)
         return new
+
+    def _tell_of_gap(self, one: _Followed, at: float) -> None:
+        """Where what was read last was old, and this is much younger, a file of the log may lie between."""
+        if one.behind and at - one.at > GAP and one.braked:
+            self._write(one, own_frame(NOTE, SKIPPED))
+        one.at, one.behind = at, time.time() - at > BEHIND
+
+    def _may_read_on(self, one: _Followed, piece: bytes, *, last: bool) -> bool:
+        """Wait where its slot has no allowance left; whether there is reason to read on behind it: of one
+        that has ended meanwhile only the end is of use to anybody, and its slot's next ones are to be read.
+        """
+        pause = self._brake.read(one.slot, piece.count(b"\n"), len(piece))
+        if not pause:
+            return True
+        if not one.braked:
+            self._write(one, own_frame(NOTE, BRAKED))
+        looked = one.braked // ENDED_AFTER
+        one.braked += pause
+        self._stopping.wait(pause)
+        if one.tail or one.braked // ENDED_AFTER == looked:
+            return True
+        with suppress(Fault):
+            return not (last or has_ended(self._pod(one)))
+        return True
 
     def _without_account(self, one: _Followed, text: bytes) -> bytes:
         """What of it is not its launcher's account; that is passed on as soon as it is whole."""
@@ -336,8 +393,9 @@ class OutputKeeper:
         self._listener.ended(one.generation)
 
 
-def _is_stamp(prefix: bytes) -> bool:
+def _seconds_of(prefix: bytes) -> float | None:
+    """Since the epoch; ``None``: it is no time."""
     try:
-        return stamp(prefix)[0] > 0
+        return stamp(prefix)[0] / 1e9 or None
     except ValueError:
-        return False
+        return None
