@@ -259,3 +259,24 @@ def test_jobs_of_a_pool_that_is_gone_are_told_until_they_are() -> None:
 )
 def test_slots_are_named_in_short(slots: tuple[str, ...], text: str) -> None:
     assert spanned([SlotName(name) for name in slots]) == text
+
+
+WAITS = "node-1 pulls mayfly/local:cpu (ContainerCreating)"
+
+
+@pytest.mark.parametrize(("age", "told"), [(59.0, []), (61.0, ["slot.starting"])])
+def test_an_agent_that_waits_long_for_its_image_is_told_in_its_engines_words(
+    age: float, told: list[str]
+) -> None:
+    agent = Agent(*(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f1", "i", (), T - age))
+    container = Container(
+        *(ContainerId("c"), "a-0.g1", ContainerState.CREATED, HostId("h"), agent.pool, agent.slot),
+        *(agent.generation, "f1", "i", T - age),
+        waits=WAITS,
+    )
+    shown = rows(Desired(specs(pool("a"))), Memory({agent.generation: agent}), agent)
+    found = slot_conditions(shown, World({agent.generation: container}), T, LINES)
+    assert [one.code for one in found] == told
+    assert all(one.text == f"the agent of slot a-0 does not run yet: {WAITS}" for one in found)
+    running = replace(container, state=ContainerState.RUNNING, waits="")
+    assert slot_conditions(shown, World({agent.generation: running}), T, LINES) == []

@@ -116,6 +116,12 @@ class FakePod:
             if self.cluster.stopping or self.name not in self.cluster.pods:
                 return
             self.cluster.wait(0.1)  # as a scheduler does
+        while self.cluster.pulling is not None:
+            with self.cluster.lock:
+                if self.name not in self.cluster.pods:
+                    return
+                self._pull(self.cluster.pulling)
+            self.cluster.wait(0.05)
         self.document["status"] = {
             "phase": "Running",
             "podIP": "10.0.0.1",
@@ -128,6 +134,16 @@ class FakePod:
             self.end(self.cluster.unwell, died="its GPUs do not answer")
             return
         self.say(f"mayfly: at gate {self.generation}\n".encode())
+
+    def _pull(self, reason: str) -> None:
+        """Its node has made all but its container, whose image it fetches."""
+        said = {"reason": reason, "message": ""}
+        self.document["spec"]["nodeName"] = "node-1"
+        self.document["status"] = {
+            "phase": "Pending",
+            "conditions": [{"type": "PodReadyToStartContainers", "status": "True"}],
+            "containerStatuses": [{"name": "agent", "state": {"waiting": said}}],
+        }
 
     def input(self, data: bytes) -> bool:
         """What came to standard input so far; whether the gate has read enough."""
@@ -239,6 +255,7 @@ class FakeCluster:
         self.starts = True  # whether pods come to run
         self.cut_attach_after: int | None = None
         self.acknowledges = True
+        self.pulling: str | None = None  # why nodes that fetch images say that pods wait
         self.overtaking: list[
             bytes
         ] = []  # lines of jobs' that stand in logs before their launchers'

@@ -31,6 +31,9 @@ class Capabilities:
     gateway: bool = (
         True  # agents may have containers of their own, by a gateway that stands before it
     )
+    # seconds within which it has a container at its gate, where its image may have to be fetched first; None:
+    # as for every engine
+    preparing: float | None = None
     no_gateway: str = ""  # why they may not; "": nobody said
 
     def without_sandbox(self, why: str) -> Capabilities:

@@ -35,6 +35,7 @@ NAMING = 15.0  # seconds that an agent may be without its slot's name, as in eve
 FAILURES = 5  # agents in a row that died young: after so many it is a condition
 FAILING = 300.0  # seconds of young deaths, more than one, after which it is one as well
 WELL = 60.0  # seconds that an agent is idle after which it is none any more
+SLOW = 60.0  # seconds after which it is told for what an agent waits that does not run yet
 UNKILLED = 60.0  # seconds of being killed after which who still lives is one
 KEEPS = "what is left of it keeps the slot and its GPUs until the kernel is done with it"
 UNCOUNTED = "more files than the engine counts in time: its `disk` limit is not kept"
@@ -112,6 +113,7 @@ OF_SLOTS = {
     "slot.held": "are held",
     "slot.cooling": "keep losing their agents",
     "slot.vacant": "are vacant",
+    "slot.starting": "have an agent that does not run yet",
     "slot.failing_jobs": "fail one job after the other while other slots of the pool do not",
     "slot.throttled": "have an agent that does too much of something",
     "slot.paused": "have a container that somebody paused",
@@ -155,6 +157,10 @@ def _condition(
             return None
         text = f"slot {name} has been vacant for {now - row.since:.0f} s"
         return _of(row, "slot.vacant", Severity.WARNING, text, describe), row.note
+    if (waits := _waits(row, world, now)) is not None:
+        text = f"the agent of slot {name} does not run yet: {waits[0]}"
+        fix = lines.on(lines.inspect, waits[1])
+        return _of(row, "slot.starting", Severity.WARNING, text, fix), waits[0]
     if row.agent is not None and row.agent.throttled is not None and not row.agent.settled:
         cause = f"it {too_much(row.agent)}"
         who = "job" if row.agent.committed is not None else "image"  # whose programs it runs
@@ -203,6 +209,19 @@ def _keeps_failing(row: SlotStatus, now: float) -> bool:
 
 def _of(row: SlotStatus, code: str, severity: Severity, text: str, fix: str) -> Condition:
     return Condition(code, severity, text, fix, row.spec.pool.name, (row.spec.name,))
+
+
+def _waits(row: SlotStatus, world: World, now: float) -> tuple[str, str] | None:
+    """For what the slot's agent has long not come to run, and what its container is called; ``None``: it has,
+    or nobody says.
+    """
+    agent = row.agent
+    if agent is None or agent.ready is not None or agent.settled or agent.doom is not None:
+        return None
+    container = (world.containers or {}).get(agent.generation)
+    if container is None or not container.waits or now - agent.born <= SLOW:
+        return None
+    return container.waits, container.name
 
 
 def _paused(row: SlotStatus, world: World) -> str | None:

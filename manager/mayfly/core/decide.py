@@ -117,7 +117,7 @@ def decide(
         queue=Queue(memory, now, half_life, desired.job_images),
         rolling=Rolling(desired, memory, world, tenants, now),
         leased=leased(memory, world, world.containers),
-        room=MAX_PREPARING - _preparing(memory),
+        room=MAX_PREPARING - preparing(memory, world),
         serial=memory.serial,
         sandboxes=sandboxes,
         dispatches=dispatches,
@@ -241,12 +241,15 @@ class _Draft:
                 self.queue.take(self.view.memory.jobs[fact.job])
 
 
-def _preparing(memory: Memory) -> int:
-    return sum(
-        1
+def preparing(memory: Memory, world: World) -> int:
+    """How many are being made; one that waits for its image is in nobody's way."""
+    containers = world.containers or {}
+    making = (
+        agent.generation
         for agent in memory.agents.values()
         if agent.armed is None and agent.doom is None and not agent.settled
     )
+    return sum(1 for one in making if one not in containers or not containers[one].waits)
 
 
 def _next_doubt(world: World, memory: Memory, now: float) -> float | None:

@@ -20,6 +20,7 @@ from mayfly.core.slots import (
     overdue,
     phase_of,
     phase_since,
+    prepare_limit,
     within,
 )
 
@@ -231,5 +232,7 @@ def deadline(view: View, spec: SlotSpec, agent: Agent, *, own: bool) -> float | 
         limit = job_limit(agent, spec)
     elif phase is Phase.ENROLLING:
         limit = enrol_limit(spec)
+    elif phase is Phase.PREPARING:
+        limit = prepare_limit(spec)
     since = due_since(agent, phase, view.written.get(agent.generation))
     return since + limit + 0.001 if limit is not None and since < inf else None

@@ -619,6 +619,7 @@ class Container:
     holds: bool = False  # it is a slot's holder, and no agent
     sandbox: ContainerId | None = None  # whose network namespace it is in; None: its own
     door: bool = False  # its agent may have containers of its own
+    waits: str = ""  # for what it does not run yet, where that may take long, in its engine's words
 
     @property
     def live(self) -> bool:

@@ -177,9 +177,7 @@ def overdue(
     age = now - due_since(agent, phase, written)
     match phase:
         case Phase.PREPARING | Phase.ENROLLING:
-            limit = DEADLINES[phase].seconds
-            if phase is Phase.ENROLLING:
-                limit = enrol_limit(spec)
+            limit = enrol_limit(spec) if phase is Phase.ENROLLING else prepare_limit(spec)
             if limit is not None and age > limit:
                 return DoomReason.MISSED, f"{phase} for more than {limit:.0f} s"
         case Phase.ARMED:
@@ -195,6 +193,14 @@ def overdue(
         case _:
             pass
     return None
+
+
+def prepare_limit(spec: SlotSpec | None) -> float:
+    """The seconds for an agent to come to its gate; an engine that fetches images as it makes containers may
+    need more than the table has.
+    """
+    usual = DEADLINES[Phase.PREPARING].seconds or 0.0
+    return max(usual, (spec.engine.preparing if spec is not None else None) or 0.0)
 
 
 def enrol_limit(spec: SlotSpec | None) -> float | None:

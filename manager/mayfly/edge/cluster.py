@@ -43,7 +43,8 @@ class Cluster:
     device_selector: str | None = None  # None: any of the class
     priority_class: str | None = None  # None: the namespace's default
     service_account: str | None = None  # None: the namespace's default; no token is mounted
-    start_seconds: float = 100.0  # how long a pod may take until it runs
+    start_seconds: float = 100.0  # how long a pod may take until it runs, its image's pull aside
+    pull_seconds: float = 3600.0  # how long a node may take for its image
     metrics: str | None = None  # of a manager that is a pod; None: on the control socket only
     # those that pools have of their own, when the manager began: to be looked at, and nothing else
     pools_kinds: tuple[model.DeviceKind, ...] = field(
@@ -158,9 +159,12 @@ class ClusterTable(Table):
     start_seconds: float = key(
         Cluster,
         "start_seconds",
-        "how long a pod may take from its creation until it runs, its image's pull included",
+        "how long a pod may take from its creation until it runs, the pull of its image aside",
         ge=5,
         le=110,
+    )
+    pull_seconds: float = key(
+        Cluster, "pull_seconds", "how long a node may take to pull its image", ge=60, le=86_400
     )
     metrics: Annotated[str, BeforeValidator(values.listened)] | None = key(
         Cluster,

@@ -60,6 +60,11 @@ class NameTaken(Refused):
         self.owner = owner  # None: the engine did not say
 
 
+def always() -> bool:
+    """Whatever happens."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
     """The engine's own account of itself."""
@@ -324,11 +329,12 @@ class Engine(Protocol):
         """This host's number of the process that is asked here; ``None`` where it is none of this host."""
 
     # -- containers, changed
-    def prepare(self, plan: AgentPlan) -> ContainerId:
+    def prepare(self, plan: AgentPlan, *, wanted: Callable[[], bool] = always) -> ContainerId:
         """Create and start a container that waits at its gate, and hold on to the way into it.
 
-        Nothing is left of one that could not be started. Where another has its name it gets the spare one; an
-        engine that does not rename gives that to all.
+        Nothing is left of one that could not be started. Where that takes long, ``wanted`` is asked now and
+        then whether it is still to be: ``Passing`` where it is not. Where another has its name it gets the
+        spare one; an engine that does not rename gives that to all.
         """
 
     def make_sandbox(self, plan: SandboxPlan) -> ContainerId:

@@ -24,7 +24,7 @@ from mayfly.core.desire import references
 from mayfly.core.facts import AgentDetached
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
-from mayfly.core.memory import Memory
+from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Config, ContainerId, Generation, HostId
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
@@ -182,7 +182,15 @@ def _run(
         config, state_dir, reader, _old_images(engine, doors, lambda: loop.state, log), erred
     )
     parts = (host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
-    workers = Workers(Performer(*parts, doors=doors, key=key), inbox.put)
+    workers = Workers(
+        Performer(
+            *parts,
+            doors=doors,
+            key=key,
+            still_wanted=lambda one: _is_wanted(loop.state.memory.agents.get(one)),
+        ),
+        inbox.put,
+    )
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
@@ -316,6 +324,11 @@ def _detach(
     )
     if facts and ledger.commit(facts, memory, now, None):
         report.recorded(facts, memory, memory)
+
+
+def _is_wanted(agent: Agent | None) -> bool:
+    """Whether an agent that is being made is to come to its gate."""
+    return agent is None or (agent.doom is None and not agent.settled)
 
 
 def _throttled(memory: Memory, generation: Generation) -> bool:

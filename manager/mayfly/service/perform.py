@@ -8,7 +8,7 @@ action at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -117,8 +117,11 @@ class Performer:
         *,
         doors: Doors,
         key: str = "",
+        still_wanted: Callable[[Generation], bool] = lambda _: True,
     ) -> None:
-        """``key`` is the installation's, for the seals."""
+        """``key`` is the installation's, for the seals; ``still_wanted``: whether an agent that is being made
+        is still to be.
+        """
         self._host = host
         self._engine = engine
         self._witnesses = witnesses
@@ -133,6 +136,7 @@ class Performer:
             PoolName, Provider
         ] = {}  # replaced as a whole when the configuration is read again
         self.images_of_agents: tuple[str, ...] = ()  # so are these: patterns
+        self._still_wanted = still_wanted
         self._enrolments: dict[Generation, Enrolment] = {}
 
     def perform(self, action: Action, agent: Agent | None) -> ActionResult:
@@ -217,7 +221,7 @@ class Performer:
             door=str(self._doors.make(action.generation)) if action.spec.pool.containers else None,
             agents=self.images_of_agents,
         )
-        container = self._engine.prepare(plan)
+        container = self._engine.prepare(plan, wanted=lambda: self._still_wanted(action.generation))
         if plan.door is not None:
             self._doors.grant(action.generation, self._engine.grant(plan, container))
         self._output.follow(action.generation, container, lines=not action.spec.embedded)

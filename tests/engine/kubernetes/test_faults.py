@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
+from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.model import ContainerId
 from mayfly.edge.cluster import Cluster
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gate import frame
 from mayfly.edge.witness import unheard
 from mayfly.engines.kubernetes.engine import KubernetesEngine
@@ -363,6 +368,91 @@ def test_a_pod_that_does_not_come_to_run_leaves_nothing(fake: FakeCluster, world
     with pytest.raises(Passing, match="does not run after"):
         world.engine.prepare(world.plan())
     assert fake.pods == {}
+
+
+PULLS = "node-1 pulls mayfly/local:cpu (ContainerCreating)"
+
+
+def prepared(world: World, plan: AgentPlan, **keys: Any) -> tuple[Thread, list[object]]:
+    """An agent that is being made, and what comes of it."""
+    told: list[object] = []
+
+    def make() -> None:
+        try:
+            told.append(world.engine.prepare(plan, **keys))
+        except Fault as fault:
+            told.append(fault)
+
+    thread = Thread(target=make, daemon=True)
+    thread.start()
+    return thread, told
+
+
+def test_a_pull_takes_its_time_and_is_told_in_the_clusters_words(
+    fake: FakeCluster, world: World, until: Until
+) -> None:
+    world.engine.cluster = replace(world.engine.cluster, start_seconds=0.5)  # type: ignore[attr-defined]
+    fake.pulling = "ContainerCreating"
+    began = time.monotonic()
+    making, told = prepared(world, world.plan())
+    until(lambda: [one.waits for one in world.engine.list()] == [PULLS])
+    until(lambda: time.monotonic() - began > 2.0)
+    assert making.is_alive()
+    fake.pulling = None
+    making.join(30)
+    (container,) = told
+    seen = world.seen(container)  # type: ignore[arg-type]
+    assert seen is not None
+    assert (seen.live, seen.waits) == (True, "")
+
+
+def test_a_pull_has_a_bound_of_its_own(fake: FakeCluster, world: World) -> None:
+    world.engine.cluster = replace(  # type: ignore[attr-defined]
+        world.engine.cluster,  # type: ignore[attr-defined]
+        start_seconds=30.0,
+        pull_seconds=0.5,
+    )
+    fake.pulling = "ContainerCreating"
+    with pytest.raises(Passing, match=rf"{re.escape(PULLS)}, for more than 0\.5 s"):
+        world.engine.prepare(world.plan())
+    assert fake.pods == {}
+
+
+def test_a_pull_that_fails_once_is_tried_by_its_node_and_one_that_goes_on_failing_is_told(
+    fake: FakeCluster, world: World, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    monkeypatch.setattr("mayfly.engines.kubernetes.engine.SETTLING", 1.0)
+    fake.pulling = "ContainerCreating"
+    plan = world.plan()
+    making, told = prepared(world, plan)
+    until(lambda: fake.pods)
+    began = time.monotonic()
+    until(lambda: time.monotonic() - began > 1.2)
+    fake.pulling = "ErrImagePull"  # a moment of its registry's
+    until(lambda: "ErrImagePull" in str(fake.pod(plan.generation).document["status"]))
+    fake.pulling = None
+    making.join(30)
+    assert isinstance(told[0], str)
+    fake.pulling = "ImagePullBackOff"
+    with pytest.raises(Refused, match="ImagePullBackOff"):
+        world.engine.prepare(world.plan())
+
+
+@pytest.mark.parametrize("how", ["it is doomed", "the manager stops"])
+def test_nobody_waits_for_the_pull_of_an_agent_that_is_not_wanted_any_more(
+    fake: FakeCluster, world: World, until: Until, how: str
+) -> None:
+    fake.pulling = "ContainerCreating"
+    doomed = Event()
+    making, told = prepared(world, world.plan(), wanted=lambda: not doomed.is_set())
+    until(lambda: fake.pods)
+    if how == "it is doomed":
+        doomed.set()
+    else:
+        world.engine._closing.set()  # type: ignore[attr-defined]
+    making.join(30)
+    assert isinstance(told[0], Passing)
+    until(lambda: not fake.pods)
 
 
 def test_another_pod_of_that_name_is_not_removed(

@@ -64,6 +64,7 @@ from mayfly.engines.protocol import (
     NameTaken,
     OutputListener,
     StreamTurn,
+    always,
 )
 
 AT_GATE = 2  # processes of an agent that waits: the init and the gate
@@ -119,7 +120,12 @@ class DockerEngine(DockerClient):
         # Two makers of one pool would each make its network, and Docker takes two of one name.
         self._making_network = threading.Lock()
 
-    def prepare(self, plan: AgentPlan) -> ContainerId:
+    def prepare(
+        self,
+        plan: AgentPlan,
+        *,
+        wanted: Callable[[], bool] = always,  # noqa: ARG002  it does not take long
+    ) -> ContainerId:
         """Create and start a container that waits at its gate; see ``engines.protocol``."""
         if plan.door is None:
             return self._prepared(plan, self._made(plan))

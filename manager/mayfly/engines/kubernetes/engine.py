@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 from mayfly.core.agent_plan import AgentPlan
 from mayfly.core.bare_command import bare
 from mayfly.core.capabilities import Capabilities
+from mayfly.core.doubling import doubling
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.model import (
     Breach,
@@ -68,6 +70,7 @@ from mayfly.engines.kubernetes.pods import (
     has_ended,
     job_may_be_root,
     name_and_uid,
+    pull_of,
     refused_by_node,
     runs,
     trouble_of,
@@ -87,9 +90,11 @@ from mayfly.engines.protocol import (
     NameTaken,
     OutputListener,
     StreamTurn,
+    always,
 )
 
 OLDEST = (1, 30)  # whose server can end an input alone
+NOTICED_LATE = 30.0  # seconds for what a pod has come to to be known to who judges it
 SETTLING = 15.0  # seconds for which a trouble may be one of the first moments
 REFUSED_AGAIN = 120.0  # seconds until a node that refused a pod is asked again
 REMOVING = 25.0  # seconds for a pod to be gone; one whose node is lost is not
@@ -102,6 +107,8 @@ LINE = 4096
 FIRST = 4096  # bytes that an agent prints first on the attachment that opens its gate: its launcher's line
 TREE_SECONDS = 120.0
 LOOK = (0.05, 0.1)
+# Seconds between two looks whether a pod runs, at most: at first, and while its image is fetched for long.
+LOOKS, PULLING_LOOK = 0.3, 2.0
 # What root sees of a launcher's records, in the words of an account (agents/launch.sh).
 RECORDS = """cd /run/mayfly/w || exit 0
 [ ! -s ready ] || echo ready
@@ -155,6 +162,7 @@ class KubernetesEngine:
         self._unprotected: dict[ContainerId, Generation] = {}  # whose jobs a drain would end
         # Agents of which it is not known that they own their claims.
         self._unheld: dict[ContainerId, Mapping[str, Any]] = {}
+        self._closing = threading.Event()
         self._watches: list[PodWatch] = []  # one, in a manager
         self._asked: dict[Generation, float] = {}  # when whoever was not heard yet was asked last
 
@@ -194,6 +202,7 @@ class KubernetesEngine:
                 unkept="each pod has one of its own",
                 on_this_host=False,
                 keeps_files=False,
+                preparing=self.cluster.start_seconds + self.cluster.pull_seconds + NOTICED_LATE,
                 gateway=False,
                 no_gateway="a cluster has no gateway for containers of jobs",
             ),
@@ -444,26 +453,26 @@ class KubernetesEngine:
 
     # -- pods, changed
 
-    def prepare(self, plan: AgentPlan) -> ContainerId:
+    def prepare(self, plan: AgentPlan, *, wanted: Callable[[], bool] = always) -> ContainerId:
         """Create a pod and wait until it runs; see ``engines.protocol``."""
         doing = f"making pod {plan.slot}-{plan.generation}"
         claim = self._claim(plan)
-        wanted = pod(plan, self.cluster, claim, authority_of(plan))
+        asked = pod(plan, self.cluster, claim, authority_of(plan))
         try:
-            made = self._api.call("POST", self._path, doing, body=wanted)
+            made = self._api.call("POST", self._path, doing, body=asked)
         except NameTaken:
             # Nobody else gives such a name: an earlier try came through whose answer did not.
-            made = self._api.call("GET", f"{self._path}/{wanted['metadata']['name']}", doing)
+            made = self._api.call("GET", f"{self._path}/{asked['metadata']['name']}", doing)
             # (A cluster adds its own to what was asked for.)
             there = made["metadata"].get("annotations") or {}
-            if not wanted["metadata"]["annotations"].items() <= there.items():
+            if not asked["metadata"]["annotations"].items() <= there.items():
                 raise
         container = container_id(made)
         self._mirror.made(plan.generation, container, plan.host)
         try:
             if claim is not None:
                 self._claims.hold(plan, made)
-            self._runs_soon(container, doing)
+            self._runs_soon(container, doing, wanted)
         except Fault:
             with suppress(Fault):
                 self.remove(container)
@@ -494,31 +503,46 @@ class KubernetesEngine:
                 stream.close()
             self._ends.heard(generation, line.decode(errors="replace").rstrip("\n"))
 
-    def _runs_soon(self, container: ContainerId, doing: str) -> None:
-        """Wait until it runs; a ``Fault`` in the cluster's own words where it does not come to that."""
-        began = time.monotonic()
-        last = began + self.cluster.start_seconds
-        seen: Mapping[str, Any] = {}
+    def _runs_soon(self, container: ContainerId, doing: str, wanted: Callable[[], bool]) -> None:
+        """Wait until it runs; a ``Fault`` in the cluster's own words where it does not come to that.
 
-        def looked() -> bool | None:
-            nonlocal seen
+        The time in which its node fetches its image has a bound of its own.
+        """
+        began = pulled = now = time.monotonic()
+        troubled: float | None = None  # since when it has lasting trouble
+        pulling, looks = 0.0, 0
+        while True:
             seen = self._pod(container, doing)
+            now, before = time.monotonic(), now
             refusal = refused_by_node(seen)
             if refusal is not None:
                 raise Refused(f"{doing}: its node did not take it: {refusal}")
-            trouble = trouble_of(seen)
-            late = time.monotonic() - began > SETTLING
-            if trouble is not None and trouble.lasting and late:
+            if runs(seen) or has_ended(seen):
+                return
+            trouble, pull = trouble_of(seen), pull_of(seen)
+            lasting = trouble is not None and trouble.lasting
+            troubled = (now if troubled is None else troubled) if lasting else None
+            if trouble is not None and troubled is not None and now - troubled > SETTLING:
                 raise Refused(f"{doing}: {trouble.text}")
-            return True if runs(seen) or has_ended(seen) else None
-
-        if known(looked, within=last - began, first=LOOK[0]) is None:
-            trouble = trouble_of(seen)
-            why = trouble.text if trouble is not None else "nobody says why"
-            raise Passing(
-                f"{doing}: it does not run after {self.cluster.start_seconds:g} s: {why}",
-                REFUSED_AGAIN,
-            )
+            pulling += now - before if pull and pulled == before else 0.0
+            pulled = now if pull else pulled
+            if pulling > self.cluster.pull_seconds:
+                raise Passing(
+                    f"{doing}: {pull or 'its image is pulled'}, for more than "
+                    f"{self.cluster.pull_seconds:g} s (host.kubernetes.pull_seconds)",
+                    REFUSED_AGAIN,
+                )
+            if now - began - pulling > self.cluster.start_seconds:
+                why = trouble.text if trouble is not None else "nobody says why"
+                raise Passing(
+                    f"{doing}: it does not run after {self.cluster.start_seconds:g} s: {why}",
+                    REFUSED_AGAIN,
+                )
+            looks += 1
+            pause = doubling(LOOK[0], PULLING_LOOK if pulling > SETTLING else LOOKS, looks)
+            self._closing.wait(pause)
+            if self._closing.is_set() or not wanted():
+                raise Passing(f"{doing}: it is not wanted any more")
 
     def _pod(self, container: ContainerId, doing: str) -> dict[str, Any]:
         """The pod as it is; ``Gone`` where it is not there, or another."""
@@ -811,6 +835,7 @@ class KubernetesEngine:
 
     def close(self) -> None:
         """Give the lease back, and let go of the connections."""
+        self._closing.set()
         self._ends.close()
         self._lease.end()
         self._api.close()

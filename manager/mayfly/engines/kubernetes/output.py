@@ -273,13 +273,13 @@ class OutputKeeper:
                     break  # it broke off in a line, of which all comes with the next answer
                 text = piece if before else piece.partition(b" ")[2]
                 time_of = before or piece[: len(piece) - len(text)]
-                at = _seconds_of(time_of)
-                if at is None:
+                written = _seconds_of(time_of)
+                if written is None:
                     # "unable to retrieve container logs for ..." comes in place of a log, with status 200.
                     one.unread = True
                     break
                 before = b"" if piece.endswith(b"\n") else time_of
-                self._tell_of_gap(one, at)
+                self._tell_of_gap(one, written)
                 jobs = self._without_account(one, text)
                 if jobs or not text:
                     new = self._take(one, time_of + jobs, jobs, begins=begins) or new

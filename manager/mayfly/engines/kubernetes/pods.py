@@ -97,6 +97,7 @@ def container_of(pod: Mapping[str, Any]) -> Container | None:
         image=image_of(pod),
         created=seconds(about.get("creationTimestamp")) or 0.0,
     )
+    found = replace(found, waits=pull_of(pod))
     if name == pod_name(found.slot, found.generation):
         # The same name in the words of everybody else.
         return replace(found, name=naming.standby(found.slot, found.generation))
@@ -267,6 +268,25 @@ def trouble_of(pod: Mapping[str, Any]) -> PodTrouble | None:
     if reason:
         return PodTrouble(_words(reason, waiting.get("message")), lasting=False)
     return None
+
+
+def pull_of(pod: Mapping[str, Any]) -> str:
+    """That its node fetches its image, and what the cluster says of that; ``""``: it does not, as far as is
+    known.
+
+    A node that has made a pod's sandbox and volumes (PodReadyToStartContainers, on by default since 1.29)
+    has nothing else to do that takes long before its container runs.
+    """
+    waiting = _container_state(pod).get("waiting") or {}
+    made = any(
+        one.get("type") == "PodReadyToStartContainers" and one.get("status") == "True"
+        for one in _status(pod).get("conditions") or ()
+    )
+    if has_ended(pod) or not made or not waiting or waiting.get("reason") in _UNMADE:
+        return ""
+    node = (pod.get("spec") or {}).get("nodeName") or "its node"
+    said = _words(waiting.get("reason"), waiting.get("message"))
+    return f"{node} pulls {image_of(pod)} ({said})"
 
 
 def _words(reason: object, message: object) -> str:

@@ -51,6 +51,7 @@ from mayfly.engines.protocol import (
     NameTaken,
     OutputListener,
     StreamTurn,
+    always,
 )
 from mayfly.engines.simulated.execution import SimulatedExecution
 from mayfly.engines.simulated.follower import SimulatedFollower
@@ -314,7 +315,12 @@ class SimulatedEngine:
 
     # -- containers, changed -----------------------------------------------------------------------
 
-    def prepare(self, plan: AgentPlan) -> ContainerId:
+    def prepare(
+        self,
+        plan: AgentPlan,
+        *,
+        wanted: Callable[[], bool] = always,  # noqa: ARG002  it does not take long
+    ) -> ContainerId:
         """A container that waits at its gate, under the spare name where the other is taken."""
         self._asked("prepare")
         with self._lock:
