@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from shlex import quote
 from typing import Any
 
 from mayfly.cli.plain import clean
@@ -45,7 +46,7 @@ def connected(context: str, timeout: float) -> socket.socket:
         streams = sockets.connect(access, path, query, doing)
         ahead = _greeted(streams, doing)
     except Fault as fault:
-        raise _trouble(fault) from fault
+        raise _trouble(fault, context) from fault
     here, there = socket.socketpair()
     here.settimeout(timeout)
     threading.Thread(target=_carry, args=(there, streams, ahead), daemon=True).start()
@@ -76,7 +77,7 @@ def _pod(context: str) -> str:
             query={"labelSelector": LABELS},
         )
     except Fault as fault:
-        raise _trouble(fault) from fault
+        raise _trouble(fault, context) from fault
     finally:
         api.close()
     pods: list[Mapping[str, Any]] = said.get("items") or []
@@ -91,7 +92,7 @@ def _pod(context: str) -> str:
     name = str(pods[0]["metadata"]["name"])
     raise Down(
         f"the manager's pod {name} in {where} does not run: {_why_not(pods[0])}\n"
-        f"  look at it: kubectl --context {context} --namespace {namespace} describe pod {name}"
+        f"  look at it: kubectl --context {quote(context)} --namespace {quote(namespace)} describe pod {name}"
     )
 
 
@@ -158,12 +159,16 @@ def _carry(end: socket.socket, streams: sockets.Streams, ahead: bytes) -> None:
     streams.close()
 
 
-def _trouble(fault: Fault) -> Trouble:
+def _asks(context: str) -> str:
+    return f"kubectl --context {quote(context)} auth whoami"
+
+
+def _trouble(fault: Fault, context: str) -> Trouble:
     match fault:
         case NotLet(known=True):
             return Denied(f"{fault.said}: {RIGHTS}")
         case NotLet():
-            return Denied(f"{fault.said}: log in to it again; `kubectl auth whoami` asks the same")
+            return Denied(f"{fault.said}: log in to it again; `{_asks(context)}` asks the same")
         case Refused():
             return Denied(str(fault))
         case _:  # whether the manager runs is not known

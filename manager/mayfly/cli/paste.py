@@ -79,6 +79,7 @@ VERBS = frozenset(
     )
 )
 _VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")
+_KUBECTL = re.compile(r"(?<![\w./@-])kubectl(?= (?!--context|--kubeconfig))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,9 @@ def pasted(line: str, place: Here) -> str:
             rf"echo '{{\1}}' | sudo install -D -m 644 /dev/stdin {DOCKER_FILE} && ",
             line,
         )
+    if place.context is not None:
+        # Its manager is a pod, and its lines name no cluster: it is whichever one was asked by that name.
+        line = _KUBECTL.sub(f"kubectl --context {quote(place.context)}", line)
     line = _VERB.sub(lambda found: _fitted(found, place), line)
     return line.replace("sudo ", "") if place.root else line
 

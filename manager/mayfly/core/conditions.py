@@ -190,7 +190,7 @@ def _condition(
 
 def _line_in(note: str, lines: EngineLines) -> str | None:
     """The first line to type that a note holds between backquotes."""
-    programs = {"mayfly", "sudo", lines.inspect.partition(" ")[0]}
+    programs = {"mayfly", "sudo", lines.inspect.removeprefix("sudo ").partition(" ")[0]}
     typed = re.findall(r"`([^`]+)`", note)
     return next((line for line in typed if line.partition(" ")[0] in programs), None)
 

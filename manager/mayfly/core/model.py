@@ -6,6 +6,7 @@ Times are seconds since the epoch (UTC), durations are seconds, sizes are bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
@@ -853,7 +854,9 @@ class EngineLines:
     untaint: str = "let the device of rule {name} be given to agents again"
     clear: str = "remove the containers that agent {name} has made"
     addresses: str = "give the engine more addresses for networks"
+    between: str = "."  # what stands between slot and generation in what the engine calls an agent
 
     def on(self, line: str, name: str) -> str:
         """The line for that one, which is one word of a shell whatever it is called."""
-        return line.replace("{name}", quote(name))
+        called = re.sub(r"\.([0-9a-z]{13})$", rf"{self.between}\1", name)
+        return line.replace("{name}", quote(called))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,18 +64,38 @@ def made(helm: Path, values: dict[str, Any]) -> dict[tuple[str, str], Any]:
     return objects(*json.loads(done.stdout).values())
 
 
+def kustomized(place: Path) -> str:
+    """What kubectl makes of a directory of kustomize's."""
+    return subprocess.run(
+        [lab_parts().kubelab, "kubectl", "kustomize", str(place)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_whom_a_manager_reaches_is_bounded_where_it_is_asked_for(
+    helm: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(ROOT / "kubernetes/manager", tmp_path / "manager")
+    own = tmp_path / "manager/kustomization.yaml"
+    without = objects(kustomized(own.parent))
+    own.write_text(f"{own.read_text()}components:\n  - egress\n")
+    wanted = objects(kustomized(own.parent))
+    (key,) = wanted.keys() - without.keys()
+    assert key == ("NetworkPolicy", "manager-egress")
+    asked: dict[str, Any] = {"config": CONFIG, "egress": {"enabled": True}}
+    assert made(helm, asked)[key] == wanted[key]
+    assert key not in made(helm, {"config": CONFIG})
+    more = {"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 3128}]}
+    asked["egress"].update(more=[more], apiServer=["10.0.0.1/32"])
+    *_, api, _, last = made(helm, asked)[key]["spec"]["egress"]
+    assert last == more
+    assert api["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
 def test_the_chart_has_what_kustomize_has_but_the_namespace(helm: Path) -> None:
-    kubelab = lab_parts().kubelab
-    built = [
-        subprocess.run(
-            [kubelab, "kubectl", "kustomize", str(ROOT / place)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for place in ("kubernetes", "kubernetes/manager")
-    ]
-    wanted = objects(*built)
+    wanted = objects(*(kustomized(ROOT / place) for place in ("kubernetes", "kubernetes/manager")))
     del wanted["Namespace", "mayfly"]
     assert made(helm, {"config": CONFIG}) == wanted
     assert len(wanted) == 8

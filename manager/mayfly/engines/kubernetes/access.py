@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -125,7 +126,9 @@ def _document(path: Path) -> Any:
     except ValueError as error:
         raise Refused(f"the kubeconfig {path} is no YAML: {error}") from error
     if not isinstance(found, dict):
-        raise Refused(f"the kubeconfig {path} is not as one has to be: see `kubectl config view`")
+        raise Refused(
+            f"the kubeconfig {path} is not as one has to be: see `{_view([(path, None)])}`"
+        )
     return found
 
 
@@ -134,7 +137,7 @@ def _of_files(files: Files, wanted: str | None) -> Access:
         return _chosen(files, wanted)
     except (KeyError, TypeError, AttributeError, binascii.Error) as error:
         raise Refused(
-            f"the kubeconfig {_names(files)} is not as one has to be ({error}): see `kubectl config view`"
+            f"the kubeconfig {_names(files)} is not as one has to be ({error}): see `{_view(files)}`"
         ) from error
     except (ssl.SSLError, OSError) as error:
         raise Refused(
@@ -181,6 +184,11 @@ def _named(files: Files, kind: str, name: object) -> tuple[Any, Path]:
     raise Refused(
         f"the kubeconfig {_names(files)} has none of {kind} called {name!r}; there are: {names}"
     )
+
+
+def _view(files: Files) -> str:
+    """What shows them as one."""
+    return f"KUBECONFIG={quote(_names(files))} kubectl config view"
 
 
 def _names(files: Files) -> str:

@@ -29,7 +29,6 @@ from mayfly.core.model import (
     Container,
     ContainerId,
     Continuity,
-    EngineLines,
     Generation,
     HostId,
     PoolName,
@@ -50,6 +49,7 @@ from mayfly.engines.kubernetes.credential import credential_of
 from mayfly.engines.kubernetes.ends import Ends
 from mayfly.engines.kubernetes.examination import findings
 from mayfly.engines.kubernetes.lease import CALL, NamespaceLease, holder_of
+from mayfly.engines.kubernetes.lines import lines_of, run
 from mayfly.engines.kubernetes.manifest import (
     CONTAINER,
     SELECTOR,
@@ -75,7 +75,6 @@ from mayfly.engines.kubernetes.pods import (
     runs,
     trouble_of,
 )
-from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import Quarantine
 from mayfly.engines.kubernetes.watching import PodWatch
 from mayfly.engines.protocol import (
@@ -126,27 +125,16 @@ SIGNAL = 'read -r gate </run/mayfly/gate && kill -s "$1" "$gate"'
 _USER = re.compile(r"user ([1-9][0-9]{0,9}:[1-9][0-9]{0,9})")
 _KEY = re.compile(r"key ([0-9a-f-]{36})")
 
-LINES = EngineLines(
-    unpause="# nothing: pods are not paused",
-    rename="# nothing: a pod keeps its name",
-    inspect="kubectl describe pod {name}",
-    status="kubectl cluster-info",
-    room="df -h {name}",
-    clear="# nothing: an agent has no containers of its own there",
-    untaint=f"kubectl delete {TAINTS} {{name}}   # once the device is well",
-)
-
 
 class KubernetesEngine:
     """One namespace of a cluster, as ``engines.protocol.Engine``; may be used from any thread."""
-
-    lines = LINES
 
     def __init__(
         self, cluster: Cluster, *, timeout: float = 30, removing: float = REMOVING
     ) -> None:
         """``removing``: seconds for a pod to be gone."""
         self.cluster = cluster
+        self.lines = lines_of(cluster)
         self._removing = removing
         reached = access(cluster)
         self._lease = NamespaceLease(Api(reached, timeout=CALL), cluster.namespace)
@@ -670,9 +658,10 @@ class KubernetesEngine:
 
     def converse(self, plan: AgentPlan, words: tuple[str, ...], *, terminal: bool) -> int:
         """Not here: `kubectl run` does it."""
-        del words, terminal
+        del terminal
+        typed = run(plan, words, self.cluster)
         raise Refused(
-            f"a person's command is not run in a pod of image {plan.image}: use `kubectl run` for that"
+            f"a person's command is not run in a pod of image {plan.image} by Mayfly: `{typed}`"
         )
 
     def signal(self, container: ContainerId, signal: str) -> None:

@@ -21,6 +21,7 @@ from mayfly.engines.kubernetes.api import Api
 from mayfly.engines.kubernetes.claims import GROUP
 from mayfly.engines.kubernetes.credential import credential_of
 from mayfly.engines.kubernetes.lease import NAME as LEASE
+from mayfly.engines.kubernetes.lines import role
 from mayfly.engines.kubernetes.quarantine import KIND as TAINTS
 from mayfly.engines.kubernetes.quarantine import OURS, tainted_of
 from mayfly.engines.kubernetes.surroundings import surroundings
@@ -38,7 +39,6 @@ NEEDED = (
 CLAIMS = tuple(("resource.k8s.io", "resourceclaims", verb) for verb in ("create", "list", "patch"))
 OWN = ("", "namespaces", "get")
 BUDGETS = ("policy", "poddisruptionbudgets", "create")
-APPLY = "kubectl apply -k kubernetes   # of Mayfly's sources, or the like of it"
 
 
 def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
     ]
     if missing:
         text = f"in namespace {cluster.namespace} Mayfly may not {', '.join(missing)}"
-        yield Finding(False, text, APPLY)
+        yield Finding(False, text, role(cluster))
     else:
         yield Finding(True, f"Mayfly has its rights in namespace {cluster.namespace}")
     if not _may(api, cluster.namespace, *BUDGETS):
@@ -60,13 +60,13 @@ def findings(api: Api, cluster: Cluster) -> Iterator[Finding]:
             f"in namespace {cluster.namespace} Mayfly may not create poddisruptionbudgets, so that a drained "
             "node ends the jobs on it"
         )
-        yield Finding(False, text, APPLY)
+        yield Finding(False, text, role(cluster))
     if not _may(api, cluster.namespace, *OWN):
         text = (
             f"Mayfly may not get its namespace {cluster.namespace}, so that it would take one of another "
             "cluster for it"
         )
-        yield Finding(False, text, APPLY)
+        yield Finding(False, text, role(cluster))
     for name in cluster.device_classes:
         yield _claimed(api, name)
     if cluster.device_classes:
