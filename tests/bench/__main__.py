@@ -20,6 +20,7 @@ from tests.bench import (
     hostile,
     idle,
     kept_network,
+    kubernetes_calls,
     kubernetes_gap,
     queued,
     scaleset_handover,
@@ -49,10 +50,11 @@ ROWS: dict[str, Callable[[Engine], list[Figure]]] = {
     "containers_call": lambda engine: containers.measure_calls(),
     "gateway": lambda engine: containers.measure_gateway(),
     "kubernetes_gap": lambda engine: kubernetes_gap.measure(),
+    "kubernetes_calls": lambda engine: kubernetes_calls.measure(),
 }
 # Measured where --only names it: a Kubernetes is built first; each kind by itself takes twenty-five minutes;
 # clients, and an Engine that is new enough for them, are fetched first.
-ASKED = frozenset({"kubernetes_gap", "hostile_each", "containers_call"})
+ASKED = frozenset({"kubernetes_gap", "kubernetes_calls", "hostile_each", "containers_call"})
 
 
 def main() -> int:

@@ -1,33 +1,28 @@
-"""On a Kubernetes of one node: the gap between two jobs of a slot, and what a manager asks of its API server.
+"""On a Kubernetes of one node: the gap between two jobs of a slot.
 
-The gap is from a job's last instruction to the next one's first, by the node's clock, which is this host's;
-it stands beside the same between two Jobs of the cluster's own, the next made as soon as one has ended.
+It is from a job's last instruction to the next one's first, by the node's clock, which is this host's, and
+stands beside the same between two Jobs of the cluster's own. These are watched and made over the API by a
+program that runs: the next in the moment in which one is told as complete, and nothing is started or read in
+between.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import time
-from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 from tests.bench.figures import Figure, Goal, median, p95
-from tests.bench.idle import _resident
-from tests.harness import until
 from tests.real.kubernetes.cluster import Cluster
 from tests.real.kubernetes.cluster_manager import IMAGE, ClusterManager, pool
-from tests.real.kubernetes.lab_parts import built, why_not
+from tests.real.kubernetes.lab_parts import LabParts, built, why_not
 from tests.real.kubernetes.lab_settings import RESOURCE
 from tests.real.kubernetes.namespace import Namespace
 
 ROUNDS = 10
-SLOTS = 64
-WINDOW = 60.0
+JOBS = "/apis/batch/v1/namespaces"
 NOW = "date +%s.%N"
 LONG_ENOUGH = 6  # seconds in which a slot gets its standby, where it may have one
-MEMORY = 64 + 30  # MiB
 
 
 @dataclass(frozen=True)
@@ -49,22 +44,27 @@ KINDS = (
 
 
 def measure() -> list[Figure]:
-    """The gaps, with a device and without, then the calls of 64 slots; nothing where there is no cluster."""
-    if (why := why_not()) is not None:
-        print(f"  skipped: {why}", file=sys.stderr)
-        return []
-    parts = built()
+    """The gaps, with a device and without; nothing where there is no cluster."""
+    parts = parts_there()
     if parts is None:
-        print("  skipped: no registry gave the parts of a Kubernetes", file=sys.stderr)
         return []
+    figures = []
     with Cluster(parts) as cluster:
-        figures = []
         for kind in KINDS:
             with cluster.namespace("gap") as space:
                 figures += _gap(space, kind)
-        with cluster.namespace("calls") as space:
-            figures += _calls(space)
     return figures
+
+
+def parts_there() -> LabParts | None:
+    """What a Kubernetes is made of; ``None``: there is none here, which is said."""
+    if (why := why_not()) is not None:
+        print(f"  skipped: {why}", file=sys.stderr)
+        return None
+    parts = built()
+    if parts is None:
+        print("  skipped: no registry gave the parts of a Kubernetes", file=sys.stderr)
+    return parts
 
 
 # -- the gap ---------------------------------------------------------------------------------------
@@ -115,22 +115,33 @@ def _hand_over(manager: ClusterManager) -> float:
 
 def _jobs(space: Namespace, device: dict[str, str], number: int) -> float:
     """The same between two Jobs."""
-    times = []
-    for half in ("a", "b"):
-        name = f"loop-{number}-{half}"
-        _job(space, name, device)
-        words = ("wait", "--for=condition=complete", f"job/{name}", "--timeout=120s")
-        space.cluster.kubectl("-n", space.name, *words)
-        (pod,) = space.cluster.api.get(f"{space.path}/pods", labelSelector=f"job-name={name}")[
-            "items"
-        ]
-        times.append(float(space.log(pod["metadata"]["name"]).split()[-1]))
-    for half in ("a", "b"):
-        space.cluster.kubectl("-n", space.name, "delete", "job", f"loop-{number}-{half}")
+    names = [f"loop-{number}-{half}" for half in ("a", "b")]
+    for name in names:
+        space.cluster.api.post(f"{JOBS}/{space.name}/jobs", _job(name, device))
+        _complete(space, name)
+    times = [_printed(space, name) for name in names]
+    for name in names:
+        space.cluster.kubectl("-n", space.name, "delete", "job", name)
     return times[1] - times[0]
 
 
-def _job(space: Namespace, name: str, device: dict[str, str]) -> None:
+def _complete(space: Namespace, name: str) -> None:
+    """Return in the moment in which the cluster tells that the Job is complete."""
+    asked = {"fieldSelector": f"metadata.name={name}", "timeoutSeconds": "120"}
+    for event in space.cluster.api.watch(f"{JOBS}/{space.name}/jobs", **asked):
+        for condition in event["object"].get("status", {}).get("conditions") or ():
+            if condition["type"] == "Complete" and condition["status"] == "True":
+                return
+    raise AssertionError(f"{name} did not end")
+
+
+def _printed(space: Namespace, name: str) -> float:
+    found = space.cluster.api.get(f"{space.path}/pods", labelSelector=f"job-name={name}")
+    (pod,) = found["items"]
+    return float(space.log(pod["metadata"]["name"]).split()[-1])
+
+
+def _job(name: str, device: dict[str, str]) -> dict[str, Any]:
     container = {
         "name": "one",
         "image": IMAGE,
@@ -139,63 +150,9 @@ def _job(space: Namespace, name: str, device: dict[str, str]) -> None:
         "resources": {"limits": device},
     }
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
-    document = {
+    return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {"name": name},
         "spec": {"template": template},
     }
-    subprocess.run(
-        [*space.cluster.kubectl_words(), "-n", space.name, "create", "-f", "-"],
-        input=json.dumps(document),
-        text=True,
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-
-
-# -- the calls -------------------------------------------------------------------------------------
-
-
-def _calls(space: Namespace) -> list[Figure]:
-    with ClusterManager(space, pool(SLOTS, "standby = false\n")) as manager:
-        began = time.monotonic()
-        manager.start(wait="answer")
-        until(manager.rests, f"{SLOTS} slots are idle", 600)
-        filled = time.monotonic() - began
-        figures = [_window(manager, "idle", {"seconds_to_fill": round(filled, 1)})]
-        for _ in range(SLOTS):
-            manager.queue("sleep", "900", timeout=900)
-        until(lambda: _busy(manager) == SLOTS, f"{SLOTS} slots are busy", 300)
-        figures.append(_window(manager, "busy", {}))
-        assert manager.process is not None
-        figures.append(
-            Figure(
-                name=f"kubernetes_manager_rss_{SLOTS}",
-                what=f"manager, {SLOTS} busy slots on a cluster: resident",
-                value=_resident(manager.process.pid),
-                unit="MiB",
-                goal=Goal(MEMORY),
-            )
-        )
-    return figures
-
-
-def _busy(manager: ClusterManager) -> int:
-    return sum(row["phase"] == "busy" for row in manager.get("/v1/status")["slots"])
-
-
-def _window(manager: ClusterManager, state: str, more: dict[str, object]) -> Figure:
-    """How many calls there are in a minute in which nothing happens."""
-    time.sleep(15)
-    before = len(manager.space.cluster.calls())
-    time.sleep(WINDOW)
-    calls = Counter(manager.space.cluster.calls()[before:])
-    return Figure(
-        name=f"kubernetes_calls_{SLOTS}_{state}",
-        what=f"calls of the API server a minute, {SLOTS} {state} slots",
-        value=60 * calls.total() / WINDOW,
-        unit="calls",
-        more={**more, "calls": dict(calls.most_common())},
-    )

@@ -32,16 +32,27 @@ MADE = Container(
 
 
 @pytest.mark.parametrize(
-    ("needs", "age", "late"),
-    [(None, 121.0, True), (3700.0, 121.0, False), (3700.0, 3701.0, True), (60.0, 119.0, False)],
+    ("needs", "made", "age", "late"),
+    [
+        (None, None, 121.0, True),
+        (3700.0, None, 121.0, False),
+        (3700.0, None, 3701.0, True),
+        (60.0, None, 119.0, False),
+        # Once there is a container, it has the time that everybody has: an image without a gate is found out.
+        (3700.0, 2.0, 119.0, False),
+        (3700.0, 2.0, 123.0, True),
+        (3700.0, 1000.0, 1119.0, False),
+        (3700.0, 1000.0, 1121.0, True),
+        (None, 60.0, 121.0, True),
+    ],
 )
 def test_an_engine_may_need_longer_to_make_an_agent_than_others(
-    needs: float | None, age: float, late: bool
+    needs: float | None, made: float | None, age: float, late: bool
 ) -> None:
     (spec,) = specs(pool("a"))
-    found = overdue(
-        AGENT, replace(spec, engine=Capabilities(preparing=needs)), BORN + age, own=True
-    )
+    agent = replace(AGENT, armed=None if made is None else BORN + made)
+    far = replace(spec, engine=Capabilities(preparing=needs))
+    found = overdue(agent, far, BORN + age, own=True)
     assert (found is not None and found[0] is DoomReason.MISSED) is late
 
 

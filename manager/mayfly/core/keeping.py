@@ -233,6 +233,6 @@ def deadline(view: View, spec: SlotSpec, agent: Agent, *, own: bool) -> float | 
     elif phase is Phase.ENROLLING:
         limit = enrol_limit(spec)
     elif phase is Phase.PREPARING:
-        limit = prepare_limit(spec)
+        limit = prepare_limit(spec, agent)
     since = due_since(agent, phase, view.written.get(agent.generation))
     return since + limit + 0.001 if limit is not None and since < inf else None

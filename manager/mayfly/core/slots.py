@@ -177,7 +177,7 @@ def overdue(
     age = now - due_since(agent, phase, written)
     match phase:
         case Phase.PREPARING | Phase.ENROLLING:
-            limit = enrol_limit(spec) if phase is Phase.ENROLLING else prepare_limit(spec)
+            limit = enrol_limit(spec) if phase is Phase.ENROLLING else prepare_limit(spec, agent)
             if limit is not None and age > limit:
                 return DoomReason.MISSED, f"{phase} for more than {limit:.0f} s"
         case Phase.ARMED:
@@ -195,12 +195,19 @@ def overdue(
     return None
 
 
-def prepare_limit(spec: SlotSpec | None) -> float:
-    """The seconds for an agent to come to its gate; an engine that fetches images as it makes containers may
-    need more than the table has.
+def prepare_limit(spec: SlotSpec | None, agent: Agent) -> float:
+    """The seconds from its birth for an agent to come to its gate.
+
+    An engine that fetches images as it makes containers may need more than the table has until there is a
+    container, which then has what everybody has.
     """
     usual = DEADLINES[Phase.PREPARING].seconds or 0.0
-    return max(usual, (spec.engine.preparing if spec is not None else None) or 0.0)
+    needs = spec.engine.preparing if spec is not None else None
+    if needs is None:
+        return usual
+    return (
+        usual + max(0.0, agent.armed - agent.born) if agent.armed is not None else max(usual, needs)
+    )
 
 
 def enrol_limit(spec: SlotSpec | None) -> float | None:

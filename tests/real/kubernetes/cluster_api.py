@@ -7,6 +7,7 @@ api.get("/api/v1/namespaces/default/pods")["items"]
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,17 @@ class ClusterApi:
             if fault.status == 404:
                 return None
             raise
+
+    def watch(self, path: str, **asked: str) -> Iterator[dict[str, Any]]:
+        """Each event, as it comes; ``asked``: how many seconds it lasts, among others."""
+        query = {**asked, "watch": "true"}
+        with self._session.get(
+            self.server + path, params=query, timeout=300, stream=True
+        ) as answer:
+            if answer.status_code >= 400:
+                raise ApiFault(answer.status_code, _why(answer))
+            for line in answer.iter_lines(chunk_size=1):
+                yield json.loads(line)
 
     def text(self, path: str, **asked: str) -> str:
         """A log."""

@@ -81,6 +81,21 @@ def test_a_job_outlives_the_parts_of_its_cluster(
     until(manager.rests, "every slot is idle again")
 
 
+def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from_working(
+    manager: ClusterManager,
+) -> None:
+    manager.start()
+    flood = manager.queue("sh", "-c", "yes flood | head -c 400000000; echo; echo the end")
+    manager.started(flood)
+    for _ in range(2):
+        assert account(manager.ended(manager.queue("true"))) == ("succeeded", None, 0)
+    assert account(manager.ended(flood)) == ("succeeded", None, 0)
+    until(manager.rests, "every slot is idle again")
+    printed = manager.output(flood)
+    assert printed.endswith("the end\n")
+    assert len(printed) < 400_000_000
+
+
 def test_a_variable_reaches_a_job_as_it_was_written(manager: ClusterManager) -> None:
     manager.configure(pool(1, "env = { SAID = 'a$$b $(HOME) $c' }\n"))
     manager.start()
