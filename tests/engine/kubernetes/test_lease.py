@@ -282,7 +282,15 @@ CHANGES: dict[str, Callable[[KubernetesEngine, AgentPlan, ContainerId], object]]
 }
 OTHERS = {
     *("at_gate", "close", "converse", "examine", "facts", "first_process"),
-    *("foreign_gpu_containers", "freeze", "image", "image_names", "isolation", "let_go"),
+    *(
+        "foreign_gpu_containers",
+        "freeze",
+        "image",
+        "image_names",
+        "image_sizes",
+        "isolation",
+        "let_go",
+    ),
     *("make_sandbox", "output", "own_process", "ping", "rename", "sandbox_is_empty"),
     *("sandbox_was_used", "size", "sweep", "take_tree", "thaw", "watch", "watch_sandbox"),
     *("weigh", "witnesses"),
