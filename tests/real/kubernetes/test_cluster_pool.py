@@ -14,6 +14,7 @@ from tests.real.kubernetes.cluster_manager import ClusterManager, pool
 pytestmark = [pytest.mark.real, pytest.mark.kubernetes, pytest.mark.timeout(400)]
 
 WAITS = "until [ -e /tmp/go ]; do sleep 0.1; done"
+FLOOD = 100_000_000  # bytes: a minute of what a slot may print for long, and more
 DEVICE = "printenv NVIDIA_VISIBLE_DEVICES"
 
 
@@ -85,7 +86,8 @@ def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from
     manager: ClusterManager,
 ) -> None:
     manager.start()
-    flood = manager.queue("sh", "-c", "yes flood | head -c 400000000; echo; echo the end")
+    line = 'yes "$(printf %0999d 0)"'
+    flood = manager.queue("sh", "-c", f"{line} | head -c {FLOOD}; echo; echo the end")
     manager.started(flood)
     for _ in range(2):
         assert account(manager.ended(manager.queue("true"))) == ("succeeded", None, 0)
@@ -93,7 +95,7 @@ def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from
     until(manager.rests, "every slot is idle again")
     printed = manager.output(flood)
     assert printed.endswith("the end\n")
-    assert len(printed) < 400_000_000
+    assert len(printed) < FLOOD
 
 
 def test_a_variable_reaches_a_job_as_it_was_written(manager: ClusterManager) -> None:
