@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mayfly.core.capabilities import EVERYTHING, Capabilities
-from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, references
+from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, fingerprint, references
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -250,6 +250,18 @@ def test_another_way_in_is_another_container() -> None:
     (after,) = want(pool(injection="cdi"), survey=cdi).slots
     assert after.injection == Injection("cdi", ("nvidia.com/gpu=GPU-a",))
     assert before.fingerprint != after.fingerprint
+
+
+@pytest.mark.parametrize(("containers", "replaced"), [(True, True), (False, False)])
+def test_an_agent_that_is_told_of_its_builder_is_made_again_for_another(
+    containers: bool, replaced: bool
+) -> None:
+    pools = [
+        PoolSpec(PoolName("a"), containers=containers, builder=one)
+        for one in (None, "lab/b", "lab/c")
+    ]
+    told = {fingerprint(one, "id", (), Removal.ENGINE) for one in pools}
+    assert len(told) == (3 if replaced else 1)
 
 
 def test_jobs_at_a_service_may_ask_for_the_gpu_and_the_cuda_that_a_slot_has() -> None:

@@ -180,6 +180,8 @@ key = { file = "/etc/mayfly/app.pem" }
 [[pool]]
 name = "gitea"
 provider = "gitea"
+containers = true
+builder = "registry.lab/builder:1"
 
 [pool.gitea]
 url = "https://gitea.lab/ourlab"
@@ -314,6 +316,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             provider="gitea",
             embedded=False,
             settings=GiteaSettings("https://gitea.lab/ourlab", {"credential": "gitea"}),
+            containers=True,
+            builder="registry.lab/builder:1",
         ),
         model.PoolSpec(
             name=model.PoolName("gitlab"),
@@ -1044,6 +1048,19 @@ MISTAKES: list[tuple[str, str]] = [
     (
         pool('allowed_images = ["postgres:*"]'),
         "allowed_images: has no meaning without containers = true",
+    ),
+    (pool('builder = "lab/builder"'), "builder: has no meaning without containers = true"),
+    (
+        pool('containers = true\nbuilder = "lab/builder"\nallowed_images = ["postgres:*"]'),
+        'builder: is none of allowed_images: put "lab/builder" there, too',
+    ),
+    (
+        pool('containers = true\nbuilder = "b"\nsecurity = { seccomp = "unconfined" }'),
+        "builder: is not for a pool with security.seccomp",
+    ),
+    (
+        pool('containers = true\nbuilder = "b"\nsecurity = { cap_drop = ["SETUID", "SETGID"] }'),
+        "builder: needs SETGID and SETUID, which security.cap_drop takes away",
     ),
     (
         pool('registries = [{ address = "r.lab", user = "u", password = { file = "/p" } }]'),

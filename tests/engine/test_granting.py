@@ -48,6 +48,7 @@ POOL = PoolSpec(
     proxy="http://proxy:3128",
     limits=Limits(memory=1 << 30, cpus=2.0, pids=100),
     allowed_images=("postgres:*", "registry.lab/*"),
+    builder="postgres:16",
     pull="always",
     registries=(Registry("registry.lab", "ci", {"file": "/etc/registry"}),),
 )
@@ -104,7 +105,7 @@ def test_a_grant_says_what_the_agent_itself_has() -> None:
         "own",
     )
     assert grant.registries == POOL.registries
-    assert grant.agents == ("lab/agent",)
+    assert (grant.builder, grant.agents) == ("postgres:16", ("lab/agent",))
     assert {"NET_RAW", "MKNOD", "SYS_ADMIN"}.isdisjoint(grant.capabilities)
     assert "secret" not in grant.seal
 

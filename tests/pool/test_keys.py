@@ -195,6 +195,8 @@ ELSEWHERE = {
     "containers of jobs' own": ("containers", "allowed_images", "pull", "images_keep"),
     # tests/engine/gateway/test_registry_credentials.py
     "their registries": ("registries", "address", "password"),
+    # tests/core/admission/test_builder_image.py
+    "images that jobs build": ("builder",),
 }
 LISTEN = (
     "use Socket; socket(my $s, PF_INET, SOCK_STREAM, 0); bind($s, sockaddr_in(4000, INADDR_ANY)) or die; "

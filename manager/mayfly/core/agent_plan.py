@@ -107,6 +107,7 @@ class Door:
     work: str | None = None  # the directory that its jobs work in, a volume of its own; None: none
     shared: tuple[str, ...] = ()  # directories of its image that its containers may mount, too
     images: tuple[str, ...] = ()  # the patterns of those that it may use
+    builder: str | None = None  # the one whose containers may build images; None: none may
     agents: tuple[str, ...] = ()  # those of what agents are made of: none is fetched for it
     pull: Literal["missing", "always", "never"] = "missing"
     registries: tuple[Registry, ...] = ()  # where those are fetched as a user
@@ -205,6 +206,7 @@ def _door(
         work=spec.work,
         shared=spec.shared,
         images=pool.allowed_images,
+        builder=pool.builder,
         agents=agents,
         pull=pool.pull,
         registries=pool.registries,

@@ -391,7 +391,7 @@ def fingerprint(
     if pool.devices and claims:
         told.append(claims)
     if pool.containers:
-        told.append(["containers", list(pool.allowed_images), pool.pull])
+        told.append(["containers", list(pool.allowed_images), pool.pull, pool.builder])
     if pool.containers and pool.registries:
         told.append([[one.address, one.user, dict(one.password)] for one in pool.registries])
     text = json.dumps(told, sort_keys=True, default=str)

@@ -328,6 +328,8 @@ class PoolSpec:
     containers: bool = field(default=False, metadata=UNBAKED)
     # the images that those may be of, by name; * stands for any characters
     allowed_images: tuple[str, ...] = field(default=("*",), metadata=UNBAKED)
+    # the image whose containers may build images; None: none may
+    builder: str | None = field(default=None, metadata=UNBAKED)
     # when such an image is fetched from its registry
     pull: Literal["missing", "always", "never"] = field(default="missing", metadata=UNBAKED)
     # where such images are fetched with credentials

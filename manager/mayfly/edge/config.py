@@ -306,6 +306,12 @@ class PoolTable(Table):
         'the images that such containers may be of, ["postgres:*", "registry.lab/*"]; absent: any '
         "of the public registries that everybody knows; one of your own has to be named",
     )
+    builder: ImageText | None = key(
+        model.PoolSpec,
+        "builder",
+        "with `containers`: the image whose containers may build images, by a builder that needs user "
+        "namespaces, as buildah; absent: none may",
+    )
     pull: Literal["missing", "always", "never"] = key(
         model.PoolSpec,
         "pull",

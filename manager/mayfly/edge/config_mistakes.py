@@ -10,6 +10,7 @@ from mayfly.core import model
 from mayfly.core.admission.image_names import is_within
 from mayfly.core.agent_plan import CAPABILITIES, SUDO_CAPABILITIES
 from mayfly.core.isolation import OPEN_NETWORKS
+from mayfly.core.job_images import matches
 from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import beneath, cache_target_problem, source_problem, unaliased
@@ -20,6 +21,8 @@ from mayfly.edge.sources import Where
 LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bound
 # With none of these a job changes its network, or sees another's.
 HARMLESS_TO_NETWORKS = frozenset({*SUDO_CAPABILITIES, "IPC_LOCK", "SYS_NICE", "SYS_RESOURCE"})
+# By which root in a container gives a user namespace of its own all the numbers that it has itself.
+MAPPING = ("SETFCAP", "SETGID", "SETUID")
 SOCKET_MAX = 107  # sun_path less its final zero
 
 
@@ -130,7 +133,7 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
     """What does not go with containers of jobs' own."""
     if not pool.containers:
         usual = {one.name: one.default for one in fields(model.PoolSpec)}
-        for name in ("allowed_images", "pull", "registries", "images_keep"):
+        for name in ("allowed_images", "builder", "pull", "registries", "images_keep"):
             if getattr(pool, name) != usual[name]:
                 yield (name,), "has no meaning without containers = true"
         return
@@ -156,6 +159,19 @@ def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
             ("containers",),
             "is not for a pool with security.userns: whose files are whose would not be kept apart",
         )
+    if pool.builder is not None:
+        yield from _builder(pool, pool.builder)
+
+
+def _builder(pool: model.PoolSpec, image: str) -> Iterator[tuple[Where, str]]:
+    if not any(matches(pattern, image) for pattern in pool.allowed_images):
+        yield ("builder",), f'is none of allowed_images: put "{image}" there, too'
+    if pool.security.seccomp is not None:
+        why = "is not for a pool with security.seccomp: its containers have a profile of their own"
+        yield ("builder",), why
+    if lost := [name for name in MAPPING if name in pool.security.cap_drop]:
+        why = f"needs {' and '.join(lost)}, which security.cap_drop takes away: leave one out"
+        yield ("builder",), why
 
 
 def _kept_network(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

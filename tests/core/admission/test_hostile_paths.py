@@ -241,7 +241,7 @@ def test_no_connection_becomes_another_protocols(upgrade: str, path: str) -> Non
 def test_who_builds_by_a_connection_of_its_own_is_told_what_to_do_instead() -> None:
     for path in ("/session", "/grpc"):
         outcome = refused("POST", path, headers=[("Upgrade", "h2c"), ("Connection", "Upgrade")])
-        assert "Build in a container, by a builder that needs no rights" in outcome.sentence
+        assert "has no `builder`, an image whose containers may" in outcome.sentence
 
 
 def test_lists_are_asked_for_with_the_agents_own_label() -> None:

@@ -417,7 +417,7 @@ def test_builds_are_refused_with_what_to_do_instead(lab: Lab) -> None:
         """
     )
     assert done.lines == ["refused"] * 4
-    assert "Build in a container, by a builder that needs no rights" in done.err
+    assert "has no `builder`, an image whose containers may" in done.err
 
 
 def test_limits_are_the_pools_whatever_is_asked(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from mayfly.core.admission import create_gpu, create_limits, create_mounts, create_network
 from mayfly.core.admission.ask import DEFAULT_NETWORKS, Ask, free_labels, free_name
+from mayfly.core.admission.builder_image import is_builder
 from mayfly.core.admission.create_host import HOST
 from mayfly.core.admission.create_ports import published
 from mayfly.core.admission.grant import LABEL_IMAGE, LABEL_PORTS
@@ -240,7 +241,7 @@ def _created(ask: Ask, given: Mapping[str, Any], image: Known) -> Outcome:
             "DnsSearch": host.get("DnsSearch") or [],
             "ExtraHosts": host.get("ExtraHosts") or [],
             **create_limits.limited(host, ask.grant),
-            **create_limits.secured(host, ask.grant),
+            **create_limits.secured(host, ask.grant, builds=is_builder(image, ask.grant)),
             **create_limits.living(host),
             **way,
         },

@@ -91,7 +91,7 @@ SECURITY = (
     Key("CapDrop", "as it is", each(text)),
     Key(
         "SecurityOpt",
-        "`no-new-privileges`; `label` is dropped; seccomp and AppArmor are the pool's",
+        "`no-new-privileges`; `label` is dropped; seccomp and AppArmor: the pool's, its `builder`'s",
         each(text),
     ),
     Key("ReadonlyRootfs", "as it is", flag),

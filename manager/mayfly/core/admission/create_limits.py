@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mayfly.core.admission.builder_image import calls
 from mayfly.core.admission.create_host import NOFILE_MOST, SYSCTLS, ULIMITS
 from mayfly.core.admission.grant import Grant
 from mayfly.core.admission.outcome import Refused
@@ -99,8 +100,8 @@ def _ulimit(asked: int, most: int) -> int:
     return most if asked == -1 else min(asked, most)
 
 
-def secured(host: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
-    """What its processes may do."""
+def secured(host: Mapping[str, Any], grant: Grant, *, builds: bool = False) -> dict[str, Any]:
+    """What its processes may do; ``builds``: also what an image is built with."""
     _guarded(host)
     for name in host.get("Sysctls") or {}:
         if name not in SYSCTLS:
@@ -111,7 +112,7 @@ def secured(host: Mapping[str, Any], grant: Grant) -> dict[str, Any]:
         "Privileged": False,
         "CapDrop": [ALL],
         "CapAdd": _capabilities(host, grant),
-        "SecurityOpt": _options(host.get("SecurityOpt") or [], grant),
+        "SecurityOpt": _options(host.get("SecurityOpt") or [], grant, builds=builds),
         "ReadonlyRootfs": host.get("ReadonlyRootfs", False),
         "GroupAdd": host.get("GroupAdd") or [],
         "Sysctls": host.get("Sysctls") or {},
@@ -164,7 +165,7 @@ def _capability(name: str) -> str:
     return name.strip().upper().removeprefix("CAP_")
 
 
-def _options(asked: list[str], grant: Grant) -> list[str]:
+def _options(asked: list[str], grant: Grant, *, builds: bool) -> list[str]:
     no_new = False
     for one in asked:
         name, _, value = one.replace(":", "=", 1).partition("=")
@@ -175,9 +176,11 @@ def _options(asked: list[str], grant: Grant) -> list[str]:
                 f"HostConfig.SecurityOpt {shown(one)} is refused: seccomp and AppArmor are the pool's"
             )
     said = [f"no-new-privileges:{str(no_new).lower()}"]
-    if grant.security.apparmor is not None:
-        said.append(f"apparmor={grant.security.apparmor}")
-    return [*said, f"seccomp={grant.security.seccomp or 'builtin'}"]
+    # Docker's own AppArmor profile forbids each mount, also one that nobody else sees.
+    apparmor = grant.security.apparmor or ("unconfined" if builds else None)
+    if apparmor is not None:
+        said.append(f"apparmor={apparmor}")
+    return [*said, f"seccomp={calls() if builds else grant.security.seccomp or 'builtin'}"]
 
 
 def living(host: Mapping[str, Any]) -> dict[str, Any]:

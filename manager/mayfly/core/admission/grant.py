@@ -137,6 +137,8 @@ class Grant:
     pull: Literal["missing", "always", "never"] = "missing"
     # of which the credentials are sent along, where a job brings none of its own
     registries: tuple[Registry, ...] = ()
+    # the image whose containers may build images; None: none may
+    builder: str | None = None
     # patterns of what agents of this host are made of, whatever their pool: no job has one of them fetched
     agents: tuple[str, ...] = ()
     bounds: Bounds = Bounds()

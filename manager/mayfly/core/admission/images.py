@@ -183,12 +183,30 @@ def _login(ask: Ask) -> Outcome:
     return out(ask, "/auth", body={**given, "serveraddress": address}, answer=Answer.LOGIN)
 
 
+def _of_builds(path: str) -> Route:
+    does = f"refused: {_BUILDS_NOT}: the pool's `builder` does, in a container"
+    return Route("POST", path, does, _build)
+
+
+def _build(ask: Ask) -> Outcome:
+    """What to type instead, where the pool lets it have a container that may build."""
+    builder = ask.grant.builder
+    if builder is None:
+        raise Refused(
+            f"{_BUILDS_NOT}, and pool {shown(ask.grant.pool)} has no `builder`, an image whose containers "
+            "may: have who keeps this host name one (docs/how-to/containers.md, 5), or build elsewhere, "
+            "push, and name the image here"
+        )
+    raise Refused(f"{_BUILDS_NOT}: type {_TYPED.format(builder)}")
+
+
 _KEPT = (
     "images are the host's, and shared by all agents: old ones are removed by Mayfly (images_keep)"
 )
-_BUILD = (
-    "the Engine builds no images for a job: what a Dockerfile fetches and runs could not be confined as a "
-    "container is. Build in a container, by a builder that needs no rights, and push what it made"
+_BUILDS_NOT = "the Engine builds no images for a job"
+_TYPED = (
+    'docker run --rm -v "$PWD:/src" -w /src {} '
+    "sh -c 'buildah build -t REGISTRY/NAME:TAG . && buildah push REGISTRY/NAME:TAG'"
 )
 _CONTENT = "images come from registries alone: docker pull"
 ROUTES = (
@@ -230,11 +248,10 @@ ROUTES = (
     refused("GET", "/images/{image}/get", _CONTENT),
     refused("GET", "/images/search", "search on the registry's own page"),
     refused("GET", "/images/{image}/attestations", _CONTENT),
-    refused("POST", "/build", _BUILD),
-    refused("POST", "/build/prune", _BUILD),
-    refused("POST", "/build/cancel", _BUILD),
-    refused("POST", "/session", _BUILD),
-    refused("POST", "/grpc", _BUILD),
+    *(
+        _of_builds(path)
+        for path in ("/build", "/build/prune", "/build/cancel", "/session", "/grpc")
+    ),
     refused(
         "GET",
         "/distribution/{image}/json",

@@ -57,6 +57,7 @@ class Known:
     # Of a container: the ports that it publishes, and the id of another whose network it is in.
     ports: tuple[Published, ...] = ()
     places: tuple[str, ...] = ()  # of a container: where it has anything mounted
+    names: tuple[str, ...] = ()  # of an image: those that the agent may see
     # Of an image: what it says of each container that is made of it.
     volumes: tuple[str, ...] = ()
     exposed: tuple[str, ...] = ()  # such as "80/tcp"
@@ -171,6 +172,7 @@ def _image(asked: str, document: Mapping[str, Any], grant: Grant, *, pulled: boo
         str(document.get("Id")),
         asked if by_name else "",
         own=False,
+        names=shown,
         volumes=tuple(config.get("Volumes") or ()),
         exposed=tuple(config.get("ExposedPorts") or ()),
         environment=tuple(str(one).partition("=")[0] for one in config.get("Env") or ()),

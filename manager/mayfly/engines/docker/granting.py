@@ -81,6 +81,7 @@ def grant_of(
             env=door.env,
             ca=door.ca,
             allowed_images=door.images,
+            builder=door.builder,
             pull=door.pull,
             registries=door.registries,
             agents=door.agents,

@@ -552,6 +552,7 @@ class SimulatedEngine:
                 holder=plan.network.sandbox,
                 work=VolumePlace(work, naming.work_volume(generation)) if work else None,
                 allowed_images=plan.door.images,
+                builder=plan.door.builder,
                 pull=plan.door.pull,
             )
         )
