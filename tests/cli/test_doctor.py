@@ -91,6 +91,7 @@ GATED = replace(ENGINE, capabilities=replace(ENGINE.capabilities, gateway=True))
 NOTHING = Exposure()
 ALICE = Exposure(people={1000: "alice"})
 SERVED = replace(LOCAL, embedded=False)
+BUILDS = replace(LOCAL, containers=True, builder="lab/builder:1")
 WELL = Facts(
     config=Config(HostSpec("box"), (LOCAL,)),
     engine=ENGINE,
@@ -478,6 +479,32 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
             (False, 1024, "does not hurry it and containers weigh as much as the Engine"),
         )
     ),
+    *(
+        (
+            replace(WELL, config=config_of(BUILDS), exposure=found),
+            "host.builders",
+            State.WARN,
+            text,
+            fix,
+        )
+        for found, text, fix in (
+            (
+                Exposure(namespaces=0, unprivileged=1),
+                "user.max_user_namespaces is 0: jobs of pool local cannot build images",
+                "echo user.max_user_namespaces=10000 | sudo tee -a /etc/sysctl.d/62-mayfly",
+            ),
+            (
+                Exposure(namespaces=9, unprivileged=0),
+                "kernel.unprivileged_userns_clone is 0",
+                "echo kernel.unprivileged_userns_clone=1 | sudo tee",
+            ),
+            (
+                Exposure(namespaces=9, profiled=1),
+                "no AppArmor profile: jobs of pool local cannot build images",
+                "# name a profile that allows userns and mount",
+            ),
+        )
+    ),
     (
         replace(
             WELL,
@@ -561,6 +588,29 @@ def test_addresses_for_all_networks_of_all_jobs_are_enough() -> None:
     (found,) = [one.verdict for one in results(world) if one.check.code == "engine.addresses"]
     assert found.state is State.OK
     assert "enough for 4 of each job's in 4 slots" in found.text
+
+
+@pytest.mark.parametrize(
+    ("pool", "seen", "state", "text"),
+    [
+        (LOCAL, Exposure(namespaces=0), State.SKIP, "no pool has a builder"),
+        (BUILDS, Exposure(), State.OK, "may make user namespaces"),
+        (BUILDS, Exposure(namespaces=9, unprivileged=1, profiled=0), State.OK, "pool local may"),
+        (
+            replace(BUILDS, security=PoolSecurity(apparmor="lab")),
+            Exposure(namespaces=9, profiled=1),
+            State.OK,
+            "pool local may",
+        ),
+    ],
+)
+def test_user_namespaces_are_a_matter_where_a_pool_has_a_builder(
+    pool: PoolSpec, seen: Exposure, state: State, text: str
+) -> None:
+    world = replace(WELL, config=config_of(pool), exposure=seen)
+    found = [result.verdict for result in results(world) if result.check.code == "host.builders"]
+    assert [verdict.state for verdict in found] == [state]
+    assert text in found[0].text
 
 
 @pytest.mark.parametrize(

@@ -693,6 +693,34 @@ def _neighbours(facts: Facts) -> Iterator[Verdict]:
         )
 
 
+def _builders(facts: Facts) -> Iterator[Verdict]:
+    """Who builds images in a container makes a user namespace, which a kernel may refuse."""
+    pools = [pool for pool in _pools(facts) if pool.containers and pool.builder is not None]
+    seen = facts.exposure
+    if not pools:
+        yield skip("no pool has a builder")
+        return
+    names = ", ".join(pool.name for pool in pools)
+    for value, setting, wanted in (
+        (seen.namespaces, "user.max_user_namespaces", 10_000),
+        (seen.unprivileged, "kernel.unprivileged_userns_clone", 1),
+    ):
+        if value == 0:
+            yield warn(
+                f"{setting} is 0: jobs of pool {names} cannot build images",
+                f"echo {setting}={wanted} | sudo tee -a /etc/sysctl.d/62-mayfly.conf && sudo sysctl --system",
+            )
+    plain = [pool.name for pool in pools if pool.security.apparmor is None]
+    if seen.profiled and plain:
+        text = "this kernel gives no right in a user namespace to what has no AppArmor profile: jobs of pool "
+        yield warn(
+            f"{text}{', '.join(plain)} cannot build images",
+            "# name a profile that allows userns and mount, as the pool's security.apparmor",
+        )
+    elif 0 not in (seen.namespaces, seen.unprivileged):
+        yield ok(f"jobs of pool {names} may make user namespaces")
+
+
 # -- services --------------------------------------------------------------------------------------
 
 
@@ -842,6 +870,7 @@ CHECKS: tuple[Check, ...] = (
     Check("host.inotify", "host", "inotify", _watches, WARNING),
     Check("host.connections", "host", "connections", _connections, WARNING),
     Check("host.neighbours", "host", "neighbours", _neighbours, WARNING),
+    Check("host.builders", "host", "user namespaces", _builders, WARNING),
     Check("host.disk", "host", "disk", _disk),
     Check("host.state", "host", "state directory", _state),
     Check("host.unit", "host", "systemd unit", _unit, WARNING),

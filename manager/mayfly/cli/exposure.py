@@ -20,6 +20,11 @@ FIRST_PERSON, LAST_PERSON = 1000, 59_999  # as login.defs and adduser have them
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 DEAD_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
 EXPEDITED = Path("/sys/kernel/rcu_expedited")
+# With 0 of the first two nobody makes a user namespace, or root of the host alone; with 1 of the third nobody
+# without an AppArmor profile gets any right in one.
+NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
+UNPRIVILEGED = Path("/proc/sys/kernel/unprivileged_userns_clone")
+PROFILED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 # What all containers together count for beside the host's processes, on cgroup v1 with the driver cgroupfs.
 CONTAINERS_WEIGHT = Path("/sys/fs/cgroup/cpu/docker/cpu.shares")
 
@@ -39,6 +44,10 @@ class Exposure:
     unanswered: int | None = None
     # whether the kernel hurries what the making of a container waits for; None: it is not known
     hurries: bool | None = None
+    # the settings that keep containers from user namespaces; None: this kernel has none such
+    namespaces: int | None = None
+    unprivileged: int | None = None
+    profiled: int | None = None
     # whether cgroup v1 has a group for all containers, or can be given one
     weighs: bool = False
     # of all containers, in CPU shares (1,024 is any process's); None: they have no group of their own (yet)
@@ -59,6 +68,9 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
         inotify=_setting(INSTANCES),
         unanswered=_setting(DEAD_CONNECTIONS),
         hurries=None if (found := _setting(EXPEDITED)) is None else found > 0,
+        namespaces=_setting(NAMESPACES),
+        unprivileged=_setting(UNPRIVILEGED),
+        profiled=_setting(PROFILED),
         weighs=CONTAINERS_WEIGHT.parents[1].joinpath("cpu.shares").exists(),
         weight=_setting(CONTAINERS_WEIGHT),
     )
