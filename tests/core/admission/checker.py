@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from mayfly.core.admission.builder_image import calls
 from mayfly.core.admission.grant import Grant
 from mayfly.core.admission.outcome import Forward
-from tests.core.admission.engine import OWN
+from tests.core.admission.engine import BUILDERS, OWN
 
 PATH = re.compile(r"/v1\.[0-9]+(/[^?]*)(?:\?(.*))?|(/[^?]*)(?:\?(.*))?")
 CREATED = "/containers/create"
@@ -183,7 +184,7 @@ def _creation(forward: Forward, grant: Grant, own: frozenset[str]) -> None:
     assert not body.get("macaddress")
     assert document["Image"] in own
     _namespaces(host, body, grant, own)
-    _limits(host, grant)
+    _limits(host, grant, builds=grant.builder is not None and body["image"] == BUILDERS)
     _gpus(host, body, grant)
     targets = [_mount(one, grant, own) for one in host["mounts"]]
     assert len(targets + list(host["tmpfs"])) == len({*targets, *host["tmpfs"]})
@@ -224,7 +225,7 @@ def _namespaces(
     )
 
 
-def _limits(host: Mapping[str, Any], grant: Grant) -> None:
+def _limits(host: Mapping[str, Any], grant: Grant, *, builds: bool) -> None:
     most = grant.limits
     assert host["cgroupparent"] == (grant.cgroup_parent or "")
     assert host["oomscoreadj"] >= grant.oom_score
@@ -245,21 +246,22 @@ def _limits(host: Mapping[str, Any], grant: Grant) -> None:
     rest: list[str] = []
     for one in host["securityopt"]:
         (seccomp if one.startswith("seccomp=") else rest).append(one)
-    assert seccomp == [f"seccomp={grant.security.seccomp or 'builtin'}"]
+    own = calls() if builds else grant.security.seccomp or "builtin"
+    assert seccomp == [f"seccomp={own}"]
     allowed = {
         "no-new-privileges:true",
         "no-new-privileges:false",
-        f"apparmor={grant.security.apparmor}",
+        f"apparmor={grant.security.apparmor or ('unconfined' if builds else None)}",
     }
     assert set(rest) <= allowed
     assert host["restartpolicy"]["name"] in ("no", "on-failure")
     assert 0 <= host["restartpolicy"]["maximumretrycount"] <= 10
     assert host["logconfig"]["type"] == "json-file"
     for one in host["ulimits"]:
-        own = grant.security.ulimits.get(one["name"])
-        assert own is not None or one["name"] not in ("rtprio", "rttime", "nice", "msgqueue")
-        if own is not None and own.hard != -1:
-            assert one["soft"] <= one["hard"] <= own.hard
+        pools = grant.security.ulimits.get(one["name"])
+        assert pools is not None or one["name"] not in ("rtprio", "rttime", "nice", "msgqueue")
+        if pools is not None and pools.hard != -1:
+            assert one["soft"] <= one["hard"] <= pools.hard
 
 
 def _gpus(host: Mapping[str, Any], body: Mapping[str, Any], grant: Grant) -> None:

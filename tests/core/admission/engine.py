@@ -40,6 +40,7 @@ OWN = frozenset(
         *("sha256:" + numbered(number) for number in range(0x1A0, 0x1A6)),
     }
 )
+BUILDERS = "sha256:" + numbered(0x1A1)  # the image that is `alpine:3`
 
 
 def _container(by_id: str, name: str, labels: Mapping[str, str]) -> dict[str, Any]:

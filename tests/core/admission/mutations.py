@@ -164,6 +164,7 @@ GRANTS: tuple[Grant, ...] = (
     replace(GRANT, allowed_images=("alpine*", "lab/*")),
     replace(GRANT, pull="always"),
     replace(GRANT, work=VolumePlace("/", GRANT.work.volume) if GRANT.work else None),
+    replace(GRANT, builder="alpine:3"),
 )
 
 

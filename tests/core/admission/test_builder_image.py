@@ -61,6 +61,7 @@ def _fits(rule: Mapping[str, Any], value: int) -> bool:
 def test_a_container_of_the_builder_alone_may_make_namespaces() -> None:
     host = options(forwarded("POST", CREATE, made({"Image": "alpine:3"}), grant=BUILDS))
     assert host == {"seccomp": calls(), "apparmor": "unconfined"}
+    assert_safe(forwarded("POST", CREATE, made({"Image": "alpine:3"}), grant=BUILDS), BUILDS)
     other = forwarded("POST", CREATE, made({"Image": "postgres:16"}), grant=BUILDS)
     assert options(other) == {"seccomp": "builtin"}
     assert_safe(other, BUILDS)
