@@ -3,8 +3,8 @@
     with PrivateEngine() as engine, Registry(engine) as registry:
         engine.docker("push", f"{registry.address}/lab/agent:1")
 
-The Engine speaks plain HTTP to 127.0.0.1 by itself. With ``locked`` it wants the user ``lab`` and
-the password ``secret``.
+The Engine speaks plain HTTP to 127.0.0.1 by itself, and to another address (``at``) where its settings
+say so. With ``locked`` it wants the user ``lab`` and the password ``secret``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.engine.private_engine import PrivateEngine
 
 ROOT = Path(__file__).parents[2]
+LOOPBACK = "127.0.0.1"
 USER, PASSWORD = "lab", "secret"
 # bcrypt of the password, of few rounds: the registry takes no other
 HASH = "$2b$04$GMiU5ZMmO.5WWx2SOdhtYecVVqUFtQEphpQPAhJgXe2SVEAW.fELa"
@@ -36,8 +37,8 @@ LOCK = "auth: {{ htpasswd: {{ realm: lab, path: {home}/htpasswd }} }}\n"
 class Registry:
     """One registry; a context manager that starts it, waits until it listens, and ends it."""
 
-    def __init__(self, engine: PrivateEngine, *, locked: bool = False) -> None:
-        self.address = f"127.0.0.1:{next(_PORTS)}"
+    def __init__(self, engine: PrivateEngine, *, locked: bool = False, at: str = LOOPBACK) -> None:
+        self.address = f"{at}:{next(_PORTS)}"
         self._engine = engine
         self._home = engine.home / self.address.replace(":", "-")
         self._home.mkdir()

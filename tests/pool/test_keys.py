@@ -195,7 +195,7 @@ ELSEWHERE = {
     "containers of jobs' own": ("containers", "allowed_images", "pull", "images_keep"),
     # tests/engine/gateway/test_registry_credentials.py
     "their registries": ("registries", "address", "password"),
-    # tests/core/admission/test_builder_image.py
+    # tests/core/admission/test_builder_image.py, tests/real/containers/test_builds.py
     "images that jobs build": ("builder",),
 }
 LISTEN = (

@@ -26,7 +26,7 @@ from tests.engine import command
 from tests.engine.gateway_process import Gateway
 from tests.engine.gpu_manager import GpuManager
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
-from tests.engine.registry import Registry
+from tests.engine.registry import LOOPBACK, Registry
 from tests.fakes.nvidia_runtime import NvidiaRuntime
 from tests.fakes.nvml import Hardware
 from tests.harness import PATIENCE, until
@@ -48,7 +48,8 @@ slots = {slots}
 gpus = {gpus}
 image = "mayfly/local:cpu"
 containers = true
-allowed_images = ["base:*", "wants-gpus:*", "{registry}/*"]
+allowed_images = ["base:*", "wants-gpus:*", "builder:*", "{registry}/*"]
+{keys}
 [pool.limits]
 memory = "1GiB"
 cpus = 2.0
@@ -118,14 +119,26 @@ class Lab:
     """One such host; a context manager that starts all of it, and removes it."""
 
     def __init__(
-        self, slots: Mapping[str, int] | None = None, *, live_restore: bool = True, host: str = ""
+        self,
+        slots: Mapping[str, int] | None = None,
+        *,
+        live_restore: bool = True,
+        host: str = "",
+        keys: str = "",
+        registry_at: str = LOOPBACK,
     ) -> None:
-        """``slots`` by pool: `gpu` has a GPU in each, `cpu` has none; ``host`` is more of ``[host]``."""
+        """``slots`` by pool: `gpu` has a GPU in each, `cpu` has none.
+
+        ``host`` is more of ``[host]``, ``keys`` more of each pool. ``registry_at`` is an address of the
+        Engine's network: jobs reach the registry where it is not the loopback.
+        """
         if (why := why_not()) is not None:
             pytest.skip(why)
         self._slots = dict(slots or {"gpu": 1, "cpu": 1})
         self._live_restore = live_restore
         self._host = host
+        self._keys = keys
+        self._registry_at = registry_at
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -137,10 +150,11 @@ class Lab:
                     live_restore=self._live_restore,
                     images=(AGENT_IMAGE, base, postgres),
                     programs=engine_programs(),
+                    settings={"insecure-registries": [f"{self._registry_at}/32"]},
                 )
             )
             self.nvidia = NvidiaRuntime(self.engine)
-            self.registry = stack.enter_context(Registry(self.engine))
+            self.registry = stack.enter_context(Registry(self.engine, at=self._registry_at))
             self.engine.docker("tag", base, IMAGE)
             command.build(
                 self.engine.url, GPU_IMAGE, f"FROM {IMAGE}\nENV NVIDIA_VISIBLE_DEVICES=all\n"
@@ -173,6 +187,7 @@ class Lab:
                 clients=clients(),
                 here=Path(__file__).parent,
                 share=self.share,
+                keys=self._keys,
             )
             + more
             for name, slots in self._slots.items()
