@@ -28,7 +28,7 @@ WRITERS = {
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab({"cpu": 4}) as made:
-        pools = made.pools().replace("pids = 400", f"pids = 400\ndisk = {DISK}\nprocess_rate = 20")
+        pools = made.pools().replace("pids = 400", f"pids = 400\ndisk = {DISK}\nprocess_rate = 5")
         made.manager.configure(pools)
         assert made.manager.cli("reload").returncode == 0
         yield made
