@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from pathlib import Path
 
@@ -192,6 +194,32 @@ def test_the_library_for_python_does_what_it_does_elsewhere(served: Served) -> N
     with pytest.raises(docker.errors.NotFound):
         client.containers.get("lab-0")
     client.close()
+
+
+def test_no_device_comes_into_a_container_by_a_copy_though_the_engine_would_make_it(
+    served: Served,
+) -> None:
+    served.docker("run", "-d", "--name", "box", "--network", "none", *SLEEPS)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, kind in (("plain", tarfile.REGTYPE), ("disk", tarfile.BLKTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.devmajor, info.devminor, info.mode = kind, 8, 0, 0o6666
+            archive.addfile(info)
+    done = served.run("cp", "-", "box:/srv", typed=packed.getvalue())
+    assert done.returncode != 0
+    assert b"no process of a job makes any" in done.stderr
+    looks = ("stat", "-c", "%n %F", "/srv/disk")
+    assert served.run("exec", "box", *looks).returncode == 1
+    # The Engine itself asks nobody whether the container could make one.
+    by_id = served.docker("inspect", "-f", "{{.Id}}", "box")
+    subprocess.run(
+        ["docker", "-H", served.engine.url, "cp", "-", f"{by_id}:/srv"],
+        input=packed.getvalue(),
+        check=True,
+        timeout=60,
+    )
+    assert served.docker("exec", "box", *looks) == "/srv/disk block special file"
 
 
 def test_everything_that_it_made_is_gone_also_where_the_gateway_died(served: Served) -> None:
