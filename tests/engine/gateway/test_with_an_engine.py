@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import signal
 import subprocess
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import docker
 import pytest
 
+from mayfly.core.model import Registry as ModelRegistry
 from mayfly.edge.faults import Passing
 from mayfly.engines.docker.gateway.clearing import clear
 from tests.engine.gateway.agent import GENERATION, HOST, SEAL, given
 from tests.engine.gateway.conftest import IMAGE, WORK, Served
+from tests.engine.registry import PASSWORD, USER, Registry
 from tests.harness import until
 
 pytestmark = [pytest.mark.engine, pytest.mark.long]
@@ -220,6 +224,62 @@ def test_no_device_comes_into_a_container_by_a_copy_though_the_engine_would_make
         timeout=60,
     )
     assert served.docker("exec", "box", *looks) == "/srv/disk block special file"
+
+
+def test_images_come_by_credentials_of_the_pool_s_that_no_job_sees(
+    served: Served, tmp_path: Path
+) -> None:
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o600)
+    with Registry(served.engine, locked=True) as registry:
+        name = f"{registry.address}/ci/tool:1"
+        served.engine.docker("tag", IMAGE, name)
+        keys = {"DOCKER_CONFIG": str(tmp_path), **os.environ}
+        for words in (
+            ("login", "-u", USER, "-p", PASSWORD, registry.address),
+            ("push", "-q", name),
+        ):
+            subprocess.run(
+                ["docker", "-H", served.engine.url, "--config", str(tmp_path), *words],
+                check=True,
+                env=keys,
+                timeout=120,
+            )
+        served.engine.docker("rmi", name)
+        patterns = (f"{registry.address}/*", *served.grant.allowed_images)
+        given(served.place, replace(served.grant, allowed_images=patterns))
+        client = docker.DockerClient(
+            base_url=served.url
+        )  # Docker's command asks for a name instead
+        with pytest.raises(docker.errors.APIError):
+            client.images.pull(name)
+        known = ModelRegistry(registry.address, USER, {"file": str(secret)})
+        with_them = replace(served.grant, allowed_images=patterns, registries=(known,))
+        given(served.place, with_them)
+        try:
+            served.docker("pull", name)
+            served.docker(
+                "run", "-d", "--name", "box", "--network", "none", *SH, name, "-c", "sleep 60"
+            )
+            shown = served.docker("inspect", "box", name) + served.docker("info")
+            assert PASSWORD not in shown
+            secret.write_text("another")
+            served.docker("rm", "-f", "box")
+            served.engine.docker("rmi", name)
+            with pytest.raises(docker.errors.APIError) as failed:
+                client.images.pull(name)
+            assert "another" not in str(failed.value)
+            (told,) = served.gateway.control("GET", "/v1/health")["conditions"]
+            assert told["code"] == "registry.refused"
+            login = ("login", "-u", USER, "--password-stdin", registry.address)
+            wrong = served.run("--config", str(tmp_path / "of-a-job"), *login, typed="wrong")
+            assert b"does not take these credentials" in wrong.stderr, wrong
+            right = served.run("--config", str(tmp_path / "of-a-job"), *login, typed=PASSWORD)
+            assert b"Login Succeeded" in right.stdout, right
+            served.docker("--config", str(tmp_path / "of-a-job"), "pull", name)
+        finally:
+            given(served.place, served.grant)
 
 
 def test_everything_that_it_made_is_gone_also_where_the_gateway_died(served: Served) -> None:
