@@ -24,6 +24,7 @@ from mayfly.core.model import (
     PoolName,
     PoolSpec,
     SlotName,
+    Traits,
 )
 from tests.core.simulator import Host, Manager, desire, pool, specs
 from tests.core.test_gpu_decisions import Judged
@@ -63,6 +64,9 @@ class TurnManager(Manager):
     def config(self) -> Config:
         return Config(HostSpec("host"), self.pools)
 
+    def services(self) -> Mapping[PoolName, Traits]:
+        return {}
+
     def gpus(self) -> Gpus:
         return Judged(
             words={
@@ -91,6 +95,10 @@ class TurnManager(Manager):
         for holder in self.host.holders.values():
             holder.watched = False
         self.begins()
+
+    def settled(self) -> float | None:
+        """All that follows at once has been done; when something is due next."""
+        return self._run()[1].wake
 
     def accounts(self) -> Mapping[PoolName, float]:
         """What each pool has had, divided by its weight."""
@@ -157,7 +165,9 @@ class Days:
 
     def _settle(self) -> None:
         """Everything that follows at once does; who may wait for long waits from now."""
-        self.manager.run()
+        wake = self.manager.settled()
+        if wake is not None and (not self.events or wake < self.events[0][0]):
+            self.at(wake - self.manager.now, "wake")
         for generation, one in self.manager.host.boxes.items():
             if one.running and one.job is not None and one.job not in self.lasts:
                 self.lasts[one.job] = lasts = self.random.uniform(60.0, self.longest)
@@ -224,6 +234,7 @@ class Days:
                 self.falls += 1
                 self.at(self.random.uniform(0.1, 1.5) * self.longest, "heal", uuid)
             case 1:
+                manager.run()  # the accounts of those at work have grown since
                 before = manager.state.turns
                 manager.crash(())
                 self.crashes += 1
@@ -240,6 +251,9 @@ class Days:
                 manager.host.answers = False
                 self.at(self.random.uniform(0.001, 0.03) * self.longest, "answer")
         self.at(self.random.expovariate(1 / self.faults), "fault")
+
+    def _wake(self, which: str) -> None:
+        """The manager wakes by itself: what cooled is filled, what lasted too long goes."""
 
     def _heal(self, which: str) -> None:
         self.manager.ill.discard(which)

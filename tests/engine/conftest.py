@@ -17,6 +17,7 @@ import pytest
 
 from tests.engine.agents import Agents
 from tests.engine.private_engine import PrivateEngine, sweep_up, why_not
+from tests.fakes.nvidia_runtime import NvidiaRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,3 +45,20 @@ def private_agents(private_engine: PrivateEngine) -> Iterator[Agents]:
     """Stand-ins for agents on the private Engine."""
     with Agents(private_engine.url) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def installed(worker_engine: PrivateEngine) -> NvidiaRuntime:
+    """The stand-in of NVIDIA's runtime on the worker's Engine."""
+    return NvidiaRuntime(worker_engine)
+
+
+@pytest.fixture
+def runtime(installed: NvidiaRuntime) -> NvidiaRuntime:
+    """The same, as where all is well."""
+    installed.blind(False)
+    installed.hang(False)
+    installed.empty(False)
+    installed.void(False)
+    installed.hide()
+    return installed

@@ -39,21 +39,6 @@ def pool(slots: int = 1, gpus: object = 1, more: str = "") -> str:
     return f'[[pool]]\nname = "gpu"\n{keys}\n{more}\n'
 
 
-@pytest.fixture(scope="session")
-def installed(worker_engine: PrivateEngine) -> NvidiaRuntime:
-    return NvidiaRuntime(worker_engine)
-
-
-@pytest.fixture
-def runtime(installed: NvidiaRuntime) -> NvidiaRuntime:
-    installed.blind(False)
-    installed.hang(False)
-    installed.empty(False)
-    installed.void(False)
-    installed.hide()
-    return installed
-
-
 @pytest.fixture
 def hardware() -> Iterator[Hardware]:
     with Hardware(gpus=2) as made:

@@ -9,6 +9,9 @@ misses some when a test says so, in containers that run already too:
     runtime.empty()                 # containers made from now on get nothing at all
     runtime.void()                  # nor do these, and their variable says void, as where CDI found nothing
 
+In a container ``nvidia-smi compute COMMAND…`` runs the command as one that has its GPUs to itself: it ends
+with 97 where another, in whatever container, has one of them at that moment.
+
 ``NvidiaHook`` is the program that an Engine without that runtime calls for device requests.
 """
 
@@ -35,6 +38,13 @@ fi
 number=0
 # What the container was given, whoever asks with whichever variables.
 given=${NVIDIA_VISIBLE_DEVICES:-$(tr '\\0' '\\n' </proc/1/environ | sed -n 's/^NVIDIA_VISIBLE_DEVICES=//p')}
+if [ "$1" = compute ]; then
+  shift
+  for uuid in $(printf '%s' "$given" | tr , ' '); do
+    set -- flock -n -E 97 "$here/at/$uuid" "$@"
+  done
+  exec "$@"
+fi
 for uuid in $(printf '%s' "$given" | tr , ' '); do
   if ! grep -qsx "$uuid" "$here/hidden"; then
     case $uuid in
@@ -131,6 +141,12 @@ class NvidiaRuntime:
     def hang(self, on: bool = True) -> None:
         """Whether ``nvidia-smi`` does not return, as on a GPU that hangs."""
         self._mark("hang", on)
+
+    def witness(self, *uuids: str) -> None:
+        """Of these devices it is seen where two compute on one at once."""
+        (self.tools / "at").mkdir(exist_ok=True)
+        for uuid in uuids:
+            (self.tools / "at" / uuid).touch()
 
     def hide(self, *uuids: str) -> None:
         """These devices are not seen any more."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -58,24 +58,42 @@ exec /usr/bin/setpriv --reuid "$_job_uid" --regid "$_job_gid" --inh-caps=-all "$
 
 
 @contextmanager
-def emptied(manager: Client, slot: str, seconds: float | None) -> Iterator[bool]:
-    """Keep the slot without agents; afterwards fill it again, or leave it cordoned as somebody had it before.
+def emptied(
+    manager: Client, slot: str, seconds: float | None, others: Iterable[str] = ()
+) -> Iterator[bool]:
+    """Keep the slot, and others, without agents; afterwards fill them again, or leave them cordoned as
+    somebody had them before.
 
-    The slot is given back too when the terminal goes away or the command has to end. Yields whether it was
+    They are given back too when the terminal goes away or the command has to end. Yields whether the slot was
     cordoned.
     """
-    before = slot_of(first_status(manager), slot)["cordoned"]
+    status = first_status(manager)
+    before = {name: slot_of(status, name)["cordoned"] for name in (slot, *others)}
     with _heeded():
         try:
-            manager.post("/v1/drain", {"slots": [slot], "force": False})
-            await_drained(manager, [slot], seconds)
-            yield before is not None
+            manager.post("/v1/drain", {"slots": [*before], "force": False})
+            await_drained(manager, [*before], seconds)
+            yield before[slot] is not None
         finally:
-            if before is None:
-                manager.post("/v1/uncordon", {"slots": [slot]})
-            else:
-                kept = {key: before[key] for key in ("until", "note")}
-                manager.post("/v1/cordon", {"slots": [slot], **kept})
+            free = [name for name, cordon in before.items() if cordon is None]
+            if free:
+                manager.post("/v1/uncordon", {"slots": free})
+            for name, cordon in before.items():
+                if cordon is not None:
+                    kept = {key: cordon[key] for key in ("until", "note")}
+                    manager.post("/v1/cordon", {"slots": [name], **kept})
+
+
+def in_turn_with(manager: Client, spec: SlotSpec) -> list[str]:
+    """The slots of other pools that have any of the slot's GPUs in turn with it."""
+    if not spec.pool.takes_turns:
+        return []
+    rows = first_status(manager)["slots"]
+    return [
+        str(row["slot"])
+        for row in rows
+        if row["slot"] != spec.name and not set(spec.lease).isdisjoint(row["gpus"])
+    ]
 
 
 @contextmanager

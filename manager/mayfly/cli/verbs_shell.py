@@ -27,7 +27,7 @@ def shell(
 ) -> None:
     """Open a throw-away container with a slot's image, GPUs, datasets and limits; no job meanwhile."""
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  brings most of Mayfly
-    from mayfly.cli.throwaway import emptied, spec_of  # noqa: PLC0415
+    from mayfly.cli.throwaway import emptied, in_turn_with, spec_of  # noqa: PLC0415
     from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
 
     words = words_behind("slot", command) or ("/bin/bash",)
@@ -38,7 +38,9 @@ def shell(
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with translated():
         spec = spec_of(loaded, slot)
-        say(f"{slot} takes no job until this ends; a job that runs there ends first")
-        with emptied(manager, slot, seconds):
+        others = in_turn_with(manager, spec)
+        said = f"{' and '.join((slot, *others))} take" if others else f"{slot} takes"
+        say(f"{said} no job until this ends; a job that runs there ends first")
+        with emptied(manager, slot, seconds, others):
             code = converse(loaded, spec, words, terminal=terminal)
     raise typer.Exit(code)
