@@ -279,9 +279,9 @@ class OutputKeeper:
                     one.unread = True
                     break
                 before = b"" if piece.endswith(b"\n") else time_of
-                self._tell_of_gap(one, written)
                 jobs = self._without_account(one, text)
                 if jobs or not text:
+                    self._tell_of_gap(one, written)
                     new = self._take(one, time_of + jobs, jobs, begins=begins) or new
                 begins = False
                 if not self._may_read_on(one, piece, last=last):
