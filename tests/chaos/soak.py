@@ -97,6 +97,7 @@ class Soak:
 
     kinds: tuple[tuple[str, str], ...] = KINDS
     limit = 60  # seconds of a job that is to end by itself
+    patience = 6.0  # seconds for each job, before it is said that they do not get through
     crash_points: tuple[str, ...] = tuple(POINTS)
 
     def __init__(
@@ -179,7 +180,7 @@ class Soak:
 
     def _work(self) -> None:
         began = time.monotonic()
-        deadline = began + 120 + 6 * self.wanted
+        deadline = began + 120 + self.patience * self.wanted
         told = 0
         while True:
             assert time.monotonic() < deadline, "the jobs do not get through"
@@ -330,7 +331,7 @@ class Soak:
         until(
             lambda: not self._waiting(),
             "every job has ended",
-            60 + 2 * self.wanted,
+            60 + self.patience * self.wanted / 3,
         )
 
     # -- accounts ------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ EACH = tuple(name for name, _ in TROUBLES if name != ITSELF)
 class ClusterSoak(Soak):
     """One run, in a namespace whose node is its own."""
 
+    patience = 30.0  # a pod takes seconds to start, and many times that on a crowded machine
     kinds = tuple(
         (kind, f'echo "$NVIDIA_VISIBLE_DEVICES" >>/cache/gpus; {do}') for kind, do in KINDS
     )

@@ -203,14 +203,15 @@ def test_no_other_slot_works_on_the_gpu_of_a_pod_that_was_deleted_with_force(
 
     def over() -> bool:
         nonlocal seen, waited
-        other = next(row for row in manager.get("/v1/status")["slots"] if row["slot"] != slot)
+        rows = manager.get("/v1/status")["slots"]
         if running(mark):
             seen = time.time()
-            waited = waited or other["phase"] == "idle"
+            # Which of the two slots is given the GPU is the scheduler's to say.
+            waited = waited or any(row["phase"] == "idle" and row["gpus"] for row in rows)
         return manager.job(new)["state"] not in ("queued", "running")
 
     until(over, "the next job has ended", 240)
-    assert waited, "the other slot's agent stood at its gate while they were at work"
+    assert waited, "an agent stood at its gate on that GPU while they were at work"
     assert seen < float(ran(manager, new))
     assert manager.ended(lost)["state"] == "lost"
 
