@@ -135,3 +135,10 @@ def test_a_link_of_the_jobs_does_not_tell_which_files_the_host_has(status: int, 
 )
 def test_why_a_program_does_not_start_is_told_as_clients_look_for_it(words: str, told: str) -> None:
     assert shown_error(400, {"message": words}, GRANT) == (400, {"message": told})
+
+
+def test_what_a_registry_refuses_asks_nobody_for_a_login() -> None:
+    words = 'Head "https://registry.example:5000/v2/a/manifests/1": no basic auth credentials'
+    status, document = shown_error(401, {"message": words}, GRANT)
+    assert status == 403
+    assert "does not take these credentials" in document["message"]

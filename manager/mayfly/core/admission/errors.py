@@ -108,6 +108,8 @@ def shown_error(status: int, document: Any, grant: Grant) -> tuple[int, dict[str
     words = document.get("message") if isinstance(document, dict) else None
     if isinstance(words, str) and _SUBPATH.search(words):
         return 400, {"message": _OWN_DIRECTORY}
+    if status == 401:
+        status = 403  # at a 401 the docker command asks for a login, and waits for who will never type one
     return status, {"message": sentence(words, grant) or WITHHELD.get(status, _FAILED)}
 
 
