@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mayfly.core.admission.archive import BLOCK, Archive
+from mayfly.core.admission.archive import BLOCK, EXTENDED_MOST, RECORDS_MOST, Archive
 from mayfly.core.admission.outcome import Refused
 
 USUAL = ("CHOWN", "SETFCAP")
@@ -221,3 +221,27 @@ def test_the_size_that_is_said_beside_a_header_counts() -> None:
     )
     data += HIDDEN
     assert "disk" in refused(data)
+
+
+def described(*records: bytes) -> bytes:
+    content = b"".join(records)
+    return header(b"x", len(content)) + padded(content) + header(b"0") + bytes(2 * BLOCK)
+
+
+def test_a_description_of_many_records_or_of_great_length_is_refused_before_it_is_read() -> None:
+    """What reads it serves all agents."""
+    records = [record(f"SCHILY.xattr.user.{number}", "x") for number in range(RECORDS_MOST + 1)]
+    most = described(*records[:-1])
+    assert passed(most) == most
+    assert f"more than {RECORDS_MOST} things" in refused(described(*records))
+    content = record("comment", "x" * (EXTENDED_MOST - 15))
+    assert len(content) == EXTENDED_MOST
+    assert passed(described(content)) == described(content)
+    sized = header(b"x", EXTENDED_MOST + 1)
+    assert f"{EXTENDED_MOST} are the most" in refused(sized), "before any of it has come"
+
+
+def test_headers_are_counted_for_whoever_pays_for_them() -> None:
+    archive = Archive(USUAL)
+    archive.passed(described(record("comment", "x")))
+    assert archive.headers == 4, "one of the description, one of the file, two of the end"

@@ -15,7 +15,8 @@ from mayfly.core.admission.outcome import Refused
 from mayfly.core.admission.request import shown
 
 BLOCK = 512
-EXTENDED_MOST = 1024**2  # bytes of an extended header, as Go reads them
+EXTENDED_MOST = 64 * 1024  # bytes of an extended header; Go reads up to 1 MiB
+RECORDS_MOST = 256  # in one extended header
 # By these first bytes the Engine knows what is compressed, and unpacks that before.
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
@@ -48,6 +49,7 @@ class Archive:
         self._extended: tuple[bytes, int] | None = None  # kind and size of what is being collected
         self._about_next: dict[bytes, dict[str, str]] = {}
         self._zeros = 0  # blocks; two are the end, behind which nobody reads
+        self.headers = 0  # read so far: what it costs whoever reads them
 
     def passed(self, piece: bytes) -> bytes:
         """What may go out by now; `Refused` where something must not."""
@@ -90,6 +92,7 @@ class Archive:
     # -- one header ------------------------------------------------------------------------
 
     def _header(self, block: bytes) -> None:
+        self.headers += 1
         if not any(block):
             self._zeros += 1
             return
@@ -102,8 +105,13 @@ class Archive:
         if size is None:
             raise Refused("a file in the archive is larger than one may be", 400)
         if kind in _split(_ABOUT_THE_NEXT):
-            if kind in self._about_next or size > EXTENDED_MOST:
-                raise Refused(f"{_TWICE}: an entry is described twice, or at great length", 400)
+            if kind in self._about_next:
+                raise Refused(f"{_TWICE}: an entry is described twice", 400)
+            if size > EXTENDED_MOST:
+                raise Refused(
+                    f"an entry of the archive is described by {size} bytes: {EXTENDED_MOST} are the most",
+                    400,
+                )
             self._extended = (kind, size)
             return
         about, self._about_next = self._about_next, {}
@@ -149,7 +157,7 @@ class Archive:
         if kind == b"x":
             self._about_next[kind] = dict(_records(content))
         else:
-            called = content.split(b"\0")[0].decode(errors="replace")
+            called = content.partition(b"\0")[0].decode(errors="replace")
             self._about_next[kind] = {"path": called} if kind == b"L" else {}
         self._extended = None
         return self._taken(_whole(size)) or self._next()
@@ -171,14 +179,21 @@ def _number(field: bytes) -> int | None:
 
 def _records(content: bytes) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
-    while content:
-        read = _RECORD.match(content)
-        length = int(read[1]) if read else 0
-        record = content[read.end() : length] if read else b""
+    at, end = 0, len(content)
+    while at < end:
+        read = _RECORD.match(content, at)
+        behind = at + int(read[1]) if read else 0
+        record = content[read.end() : behind] if read else b""
         key, equals, value = record.removesuffix(b"\n").partition(b"=")
         name = key.decode(errors="replace")
-        if not record.endswith(b"\n") or length > len(content) or not equals or name in seen:
+        if not record.endswith(b"\n") or behind > end or not equals or name in seen:
             raise Refused(f"{_TWICE}: a description of an entry is none", 400)
+        if len(seen) == RECORDS_MOST:
+            raise Refused(
+                f"more than {RECORDS_MOST} things are said of one entry of the archive: have it without "
+                "extended attributes",
+                400,
+            )
         text = value.decode(errors="replace")
         if not _KNOWN.fullmatch(name) or (name == "size" and not _SIZE.fullmatch(text)):
             raise Refused(f"{_TWICE}: {shown(name)} is said of an entry", 400)
@@ -186,4 +201,4 @@ def _records(content: bytes) -> Iterator[tuple[str, str]]:
             raise Refused(f"{_TWICE}: {shown(name)} of an entry has a NUL", 400)
         seen.add(name)
         yield name, text
-        content = content[length:]
+        at = behind

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 ANSWER_SECONDS = 3600.0  # for an answer that is read whole: a stop may be told to wait long
 BYTES_A_REQUEST = 16 * 1024  # read whole and parsed, count as one more request
+HEADERS_A_REQUEST = 100  # of an archive: each is read
 HEAD_ALONE_SECONDS = 0.02  # as long as the Engine itself takes to have something to say
 BY_THEN = "mayfly-gateway"
 
@@ -210,10 +211,13 @@ class Passage:
     async def _sent_up(self, engine: EngineConnection) -> None:
         archive = Archive(self.grant.capabilities)
         async for piece in self._client.pieces(self.grant.bounds.upload):
+            before = archive.headers
             try:
                 going = archive.passed(piece)
             except Refused as refused:
                 raise BadRequest(refused.refuse.status, refused.refuse.sentence) from refused
+            finally:
+                self.door.charge((archive.headers - before) / HEADERS_A_REQUEST)
             if going:
                 await engine.piece(going)
         if rest := archive.rest():
