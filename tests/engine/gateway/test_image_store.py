@@ -7,10 +7,12 @@ import json
 import threading
 from pathlib import Path
 
+import pytest
+
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.edge.room import Room
 from mayfly.engines.docker.gateway.handling import Handling
-from mayfly.engines.docker.gateway.image_store import CODE, TOLD, ImageStore
+from mayfly.engines.docker.gateway.image_store import CODE, TOLD, ImageStore, NoRoom
 from tests.engine.gateway.agent import agent_place, given, granted
 from tests.engine.gateway.asked import asked, nothing_published, opened
 from tests.fakes.docker_engine import Ask, FakeEngine, chunked, reply
@@ -71,3 +73,31 @@ def test_a_pull_is_refused_where_there_is_no_room_and_broken_off_where_there_is_
         asyncio.run(main(engine))
         assert len(engine.asked("GET", "/info")) == 1
         assert len(engine.asked("POST", "/images/create")) == 2
+
+
+def test_whoever_looks_looks_for_all() -> None:
+    """One who begins pulls all the time does not keep the others from being broken off."""
+    free, now = [30 * GIB], [0.0]
+
+    async def main(engine: FakeEngine) -> None:
+        handling = Handling(engine.path, nothing_published)
+        store = ImageStore(
+            *(engine.path, handling.conditions),
+            lambda path: Room(str(path), free[0], 1000 * GIB),
+            lambda: now[0],
+        )
+        await store.see_that_there_is_room()
+        free[0] = 10 * GIB
+        assert await store.filled() == "", "it was looked a moment ago"
+        now[0] += 0.5
+        with pytest.raises(NoRoom):
+            await store.see_that_there_is_room()
+        now[0] += 0.5
+        assert await store.filled() == TOLD
+        free[0] = 30 * GIB
+        now[0] += 1
+        assert await store.filled() == ""
+
+    with FakeEngine() as engine:
+        engine.on("GET", "/info", reply(200, {"DockerRootDir": "/d/docker"}))
+        asyncio.run(main(engine))

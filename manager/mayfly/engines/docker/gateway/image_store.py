@@ -42,18 +42,25 @@ class ImageStore:
         self._clock = clock
         self._places: tuple[str, ...] | None = None  # None: the Engine was not asked yet
         self._looked = float("-inf")
+        self._found = ""  # by the last look, whoever it was for
 
     async def see_that_there_is_room(self) -> None:
         """``NoRoom`` where nothing more is to be fetched."""
-        self._looked = float("-inf")
-        if full := await self.filled():
+        if full := await self._look_now():
             raise NoRoom(full)
 
     async def filled(self) -> str:
         """Why nothing more is to be fetched, looked at now and then; ``""``: something may."""
         if self._clock() - self._looked < LOOK_SECONDS:
-            return ""
+            return self._found
+        return await self._look_now()
+
+    async def _look_now(self) -> str:
+        self._found = await self._seen()
         self._looked = self._clock()
+        return self._found
+
+    async def _seen(self) -> str:
         for place in await self._stored():
             there = self._look(Path(place))
             if there is not None and lacks_room(there):
