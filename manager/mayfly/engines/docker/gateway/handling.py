@@ -143,7 +143,7 @@ class Handling:
         await self._prepared(door, outcome)
         if outcome.answer is Answer.PULL:
             return await self._fetched(passage, things)
-        _note_use(passage)
+        _note_use(passage, things)
         if not is_heavy(outcome):
             return await self._passed(passage, things)
         door.charge(HEAVY_COUNTS)
@@ -351,12 +351,20 @@ async def _fetching(passage: Passage, *, anew: bool) -> None:
         await asyncio.to_thread(passage.note_fetched)
 
 
-def _note_use(passage: Passage) -> None:
+def _note_use(passage: Passage, things: Mapping[Ref, Known]) -> None:
     """Of a create: when its image was used last, which tells whether it is old."""
-    forward = passage.forward
-    image = forward.body.get("Image") if isinstance(forward.body, dict) else None
-    if isinstance(image, str) and (name := familiar(image)) is not None:
-        passage.images.used(name)
+    body = passage.forward.body or {}
+    for ref, image in things.items():
+        if ref.kind is Kind.IMAGE and image.id == body.get("Image"):
+            for name in _noted_names(image):
+                passage.images.used(name)
+
+
+def _noted_names(image: Known) -> set[str]:
+    """As it may be noted: by the tag that the job said, or else by all names that it has."""
+    by_tag = image.name and "@" not in image.name
+    names = (image.name,) if by_tag else image.names
+    return {plain for name in names if (plain := familiar(name)) is not None}
 
 
 async def _grant(door: Door) -> Grant:
