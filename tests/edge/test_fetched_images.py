@@ -158,6 +158,31 @@ def test_what_takes_too_much_goes_those_that_were_not_used_for_the_longest_first
     assert NAMES[1] in engine.images
 
 
+def test_an_image_of_many_names_takes_its_bytes_once_and_is_as_old_as_its_last_use(
+    images: FetchedImages,
+) -> None:
+    """Names cost nothing: a job that gives one image many of them drives no other's out."""
+    many = tuple(f"lab/many:{number}" for number in range(6))
+    engine = SimulatedEngine(images=(*NAMES, *many))
+    engine.image_ids = dict.fromkeys(many, "sha256:1")
+    for days, name in zip((9, 8, 7, 6, 5, 4), many, strict=True):
+        aged(images, name, days)
+    for days, name in zip((6, 5, 4), NAMES, strict=True):
+        aged(images, name, days)
+    old, _ = old_images(images, engine, POOL, total=4 * GIB)
+    old.keep_within()
+    assert set(engine.images) == {*NAMES, *many}
+    aged(images, many[2], 1)
+    old, _ = old_images(images, engine, POOL, total=3 * GIB)
+    old.keep_within()
+    assert set(engine.images) == {*NAMES[1:], *many}, "one of its names was used last of all"
+    for name in NAMES[1:]:
+        aged(images, name, 0.5)
+    old, _ = old_images(images, engine, POOL, total=2 * GIB)
+    old.keep_within()
+    assert set(engine.images) == set(NAMES[1:]), "it goes whole"
+
+
 def test_what_a_job_has_just_fetched_is_left_to_it(images: FetchedImages) -> None:
     engine = SimulatedEngine(images=NAMES)
     aged(images, NAMES[0], 1)

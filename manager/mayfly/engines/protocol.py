@@ -119,6 +119,14 @@ class ImageFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageSize:
+    """What an image of this host takes, whatever names it has."""
+
+    id: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventCursor:
     """Which event was the last seen; kept on disk, it tells after a pause what was missed."""
 
@@ -275,8 +283,8 @@ class Engine(Protocol):
     def image_names(self) -> tuple[str, ...]:
         """The images of this host by name and tag."""
 
-    def image_sizes(self) -> Mapping[str, int]:
-        """Bytes of each image of this host by its names, what it shares with others counted in each."""
+    def image_sizes(self) -> Mapping[str, ImageSize]:
+        """Of each image of this host by its names, what it shares with others counted in each."""
 
     def witnesses(self, root: Path) -> None:
         """Where the witnesses of all agents are, said once and before anything is asked of containers: an

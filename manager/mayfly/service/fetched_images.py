@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mayfly.core.admission.image_names import familiar
@@ -29,6 +30,15 @@ def longest(config: Config) -> float | None:
     if not kept or any(one is None for one in kept):
         return None
     return max(one for one in kept if one is not None)
+
+
+@dataclass(slots=True)
+class _Image:
+    """One that jobs have fetched, by all of the names that they fetched it by."""
+
+    size: int
+    names: list[str] = field(default_factory=list)
+    used: float = 0.0  # last, by whichever name
 
 
 class OldImages:
@@ -67,23 +77,34 @@ class OldImages:
         changed, crowded = self._images.changed(), self._is_crowded()
         if changed == self._looked and not crowded:
             return
-        sizes = {
-            plain: size
-            for name, size in self._engine.image_sizes().items()
-            if (plain := familiar(name)) is not None
-        }
-        known = [one for one in self._images.all() if one.name in sizes]
+        images = self._fetched()
         most = config.host.images_total
-        total = sum(sizes[one.name] for one in known)
-        for one in known:
+        total = sum(one.size for one in images)
+        for one in images:
             if (most is None or total <= most) and not self._is_crowded():
                 break
             if self._clock() - one.used < SETTLING:
                 return  # so are all that follow: a job may be about to use them; it is looked again
-            if one.name not in self._needed() and self._thrown_away(one.name):
-                total -= sizes[one.name]
+            needed = not self._needed().isdisjoint(one.names)
+            if not needed and all(map(self._thrown_away, one.names)):
+                total -= one.size
         if most is None or total <= most:
             self._looked = self._images.changed()
+
+    def _fetched(self) -> list[_Image]:
+        """Those that are there, whoever was not used for the longest first; one of many names is one."""
+        sizes = {
+            plain: one
+            for name, one in self._engine.image_sizes().items()
+            if (plain := familiar(name)) is not None
+        }
+        known: dict[str, _Image] = {}
+        for one in self._images.all():
+            if (there := sizes.get(one.name)) is not None:
+                image = known.setdefault(there.id, _Image(there.size))
+                image.names.append(one.name)
+                image.used = one.used  # they come in the order of their use
+        return sorted(known.values(), key=lambda one: one.used)
 
     def _is_crowded(self) -> bool:
         """Whether less is left on the Engine's disk than pulls leave free there."""

@@ -60,6 +60,7 @@ from mayfly.engines.protocol import (
     EventCursor,
     Gone,
     ImageFacts,
+    ImageSize,
     StreamTurn,
     Unmeasured,
 )
@@ -164,12 +165,12 @@ class DockerClient:
         named = (name for image in listed for name in image.get("RepoTags") or ())
         return tuple(name for name in named if "<none>" not in name)
 
-    def image_sizes(self) -> Mapping[str, int]:
-        """Bytes of each image by its names; see ``engines.protocol``."""
+    def image_sizes(self) -> Mapping[str, ImageSize]:
+        """Of each image by its names; see ``engines.protocol``."""
         doing = "looking how large the images are"
         listed = wire.get_json(self.base_url, "/images/json", doing, timeout=self.timeout)
         return {
-            str(name): int(image.get("Size") or 0)
+            str(name): ImageSize(str(image.get("Id")), int(image.get("Size") or 0))
             for image in listed
             for name in (*(image.get("RepoTags") or ()), *(image.get("RepoDigests") or ()))
         }

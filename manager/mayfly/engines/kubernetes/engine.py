@@ -86,6 +86,7 @@ from mayfly.engines.protocol import (
     Finding,
     Gone,
     ImageFacts,
+    ImageSize,
     NameTaken,
     OutputListener,
     StreamTurn,
@@ -235,7 +236,7 @@ class KubernetesEngine:
         """None: they are the nodes'."""
         return ()
 
-    def image_sizes(self) -> Mapping[str, int]:
+    def image_sizes(self) -> Mapping[str, ImageSize]:
         """None: they are the nodes'."""
         return {}
 

@@ -48,6 +48,7 @@ from mayfly.engines.protocol import (
     Finding,
     Gone,
     ImageFacts,
+    ImageSize,
     NameTaken,
     OutputListener,
     StreamTurn,
@@ -106,6 +107,9 @@ class SimulatedEngine:
         self.timeout = timeout
         self.capabilities = capabilities
         self.images = list(images)
+        self.image_ids: dict[
+            str, str
+        ] = {}  # of names that are of one image; else each is of its own
         self.image_labels: dict[str, Mapping[str, str]] = {}  # beside the gate's, by image
         self._work = work
         self._clock = clock
@@ -224,10 +228,10 @@ class SimulatedEngine:
         self._asked("image_names")
         return tuple(self.images)
 
-    def image_sizes(self) -> Mapping[str, int]:
+    def image_sizes(self) -> Mapping[str, ImageSize]:
         """A GiB each."""
         self._asked("image_sizes")
-        return dict.fromkeys(self.images, 1024**3)
+        return {name: ImageSize(self.image_ids.get(name, name), 1024**3) for name in self.images}
 
     def witnesses(self, root: Path) -> None:
         """Its plans name them."""
