@@ -54,6 +54,14 @@ class FetchedImages:
             return False
         return new
 
+    def came(self, name: str) -> None:
+        """It is there now, which may be long after it was noted: from now on it is looked at anew."""
+        place = self._place(name)
+        if place is not None:
+            with suppress(OSError):
+                os.utime(place)
+                os.utime(self.folder)
+
     def used(self, name: str) -> None:
         """A container is made of it; where nobody fetched it for a job nothing is noted."""
         place = self._place(name)

@@ -185,6 +185,7 @@ class Passage:
                 self._not_fetched()
             else:
                 self.door.pulled.update(self.fetches())
+                await asyncio.to_thread(self._came)
         return None
 
     async def uploaded(self) -> bool:
@@ -268,6 +269,10 @@ class Passage:
     def note_fetched(self) -> None:
         """Before it goes out: a client that leaves early leaves an image that is known of."""
         self.noted = tuple(name for name in self.fetches() if self.images.fetched(name))
+
+    def _came(self) -> None:
+        for name in self.fetches():
+            self.images.came(name)
 
     def _not_fetched(self) -> None:
         for name in self.noted:
