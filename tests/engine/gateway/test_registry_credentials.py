@@ -12,13 +12,14 @@ import pytest
 from mayfly.core.model import Registry
 from mayfly.engines.docker.gateway.handling import Handling
 from mayfly.engines.docker.gateway.registry_credentials import (
+    FAILURES,
     REFUSED,
     UNREADABLE,
     RegistryCredentials,
 )
-from tests.engine.gateway.agent import agent_place, given, granted
+from tests.engine.gateway.agent import agent_place, another_generation, given, granted
 from tests.engine.gateway.asked import asked, nothing_published, opened
-from tests.fakes.docker_engine import Ask, FakeEngine, chunked, reply
+from tests.fakes.docker_engine import Ask, FakeEngine, Serve, chunked, reply
 
 PULL = "/v1.47/images/create?fromImage=registry.lab:5000/ci/tool&tag=1"
 ADDRESS = "registry.lab:5000"
@@ -126,6 +127,9 @@ def test_a_registry_that_does_not_take_them_is_told_once_it_has_said_so_itself(
             assert told["code"] == REFUSED
             assert "user ci" in str(told["text"])
             assert "hunter2" not in json.dumps(told)
+            status, said = await asked(place, "POST", PULL)
+            assert (status, b"is asked again in 60 s" in said) == (429, True)
+            now[0] += 61
             engine.on("POST", "/images/create", chunked([b'{"status":"Pull complete"}\n']))
             await asked(place, "POST", PULL)
             assert handling.conditions.document() == []
@@ -135,8 +139,83 @@ def test_a_registry_that_does_not_take_them_is_told_once_it_has_said_so_itself(
         no = {"message": "pull access denied for registry.lab:5000/ci/tool"}
         engine.on("POST", "/images/create", reply(404, no))
         asyncio.run(main(engine))
+        assert len(engine.asked("POST", "/images/create")) == 4, "not while they rest"
         first, second = (json.loads(one.body()) for one in engine.asked("POST", "/auth"))
     assert first == second == {"username": "ci", "password": "hunter2", "serveraddress": ADDRESS}
+
+
+def test_another_password_does_not_rest(tmp_path: Path, secret: Path) -> None:
+    """Who mends it sees at once that it is mended; one that is wrong, too, is asked about at once."""
+    place = place_of(tmp_path, secret)
+
+    async def main(engine: FakeEngine) -> None:
+        async with opened(place, engine.path):
+            assert (await asked(place, "POST", PULL))[0] == 404
+            assert (await asked(place, "POST", PULL))[0] == 429
+            written(secret, "changed")
+            assert (await asked(place, "POST", PULL))[0] == 404
+            assert (await asked(place, "POST", PULL))[0] == 429
+
+    with FakeEngine() as engine:
+        engine_of_images(engine)
+        engine.on("POST", "/images/create", reply(404, {"message": "no"}))
+        engine.on("POST", "/auth", reply(401, {"message": "unauthorized: incorrect username"}))
+        asyncio.run(main(engine))
+        assert len(engine.asked("POST", "/auth")) == 2
+
+
+def test_an_agent_whose_pulls_fail_waits_and_no_other_does(tmp_path: Path, secret: Path) -> None:
+    """Why they fail it decides itself: the pool's others go on."""
+    place = place_of(tmp_path, secret)
+    now = [0.0]
+
+    async def main(engine: FakeEngine) -> None:
+        handling = Handling(engine.path, nothing_published)
+        handling.registries = RegistryCredentials(engine.path, handling.conditions, lambda: now[0])
+        async with opened(place, engine.path, handling):
+            for _ in range(FAILURES):
+                assert (await asked(place, "POST", PULL))[0] == 404
+            status, said = await asked(place, "POST", PULL)
+            assert (status, b"may go on in 60 s" in said) == (429, True)
+            registry = Registry(ADDRESS, "ci", {"file": str(secret)})
+            another = granted(generation=another_generation())
+            assert "ci" not in repr(await handling.registries.header(another, registry))
+            now[0] += 61
+            assert (await asked(place, "POST", PULL))[0] == 404
+
+    with FakeEngine() as engine:
+        engine_of_images(engine)
+        engine.on("POST", "/images/create", reply(404, {"message": "no"}))
+        engine.on("POST", "/auth", reply(200, {"Status": "Login Succeeded"}))
+        asyncio.run(main(engine))
+
+
+@pytest.mark.parametrize(
+    "no",
+    [
+        reply(404, {"message": "pull access denied for ci/tool, user ci has no leave"}),
+        reply(401, {"message": "unauthorized: user ci is locked"}),
+        chunked([b'{"error":"toomanyrequests: user ci has had 100 pulls"}\n']),
+        chunked([b'{"error":"denied: user ci"}\n']),
+    ],
+)
+def test_what_a_registry_says_of_the_pool_s_user_no_job_is_told(
+    tmp_path: Path, secret: Path, no: Serve
+) -> None:
+    place = place_of(tmp_path, secret)
+    said: list[bytes] = []
+
+    async def main(engine: FakeEngine) -> None:
+        async with opened(place, engine.path):
+            said.append((await asked(place, "POST", PULL))[1])
+
+    with FakeEngine() as engine:
+        engine_of_images(engine)
+        engine.on("POST", "/images/create", no)
+        engine.on("POST", "/auth", reply(200, {"Status": "Login Succeeded"}))
+        asyncio.run(main(engine))
+    assert b"user ci" not in said[0]
+    assert b"does not let pool lab have it" in said[0]
 
 
 def test_what_no_agent_has_any_more_is_not_told_any_more(tmp_path: Path, secret: Path) -> None:

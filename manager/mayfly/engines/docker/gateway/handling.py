@@ -51,7 +51,7 @@ from mayfly.engines.docker.gateway.lookup import known
 from mayfly.engines.docker.gateway.memory import PARSED, Full, Held
 from mayfly.engines.docker.gateway.passage import ANSWER_SECONDS, BYTES_A_REQUEST, JSON, Passage
 from mayfly.engines.docker.gateway.published_ports import NotPublished, PublishedPorts
-from mayfly.engines.docker.gateway.registry_credentials import RegistryCredentials, Unread
+from mayfly.engines.docker.gateway.registry_credentials import RegistryCredentials, Rests, Unread
 from mayfly.engines.docker.gateway.showing import told_failure, words_of
 from mayfly.engines.docker.lines import LINES
 
@@ -170,6 +170,8 @@ class Handling:
                 passage.credentials = await self.registries.header(grant, registry)
             except Unread as why:
                 raise _Refused(503, str(why)) from why
+            except Rests as why:
+                raise _Refused(429, str(why)) from why
         await self.store.see_that_there_is_room()
         await _fetching(passage, anew=not any(ref.kind is Kind.IMAGE for ref in things))
         passage.store = self.store

@@ -29,6 +29,7 @@ from mayfly.engines.docker.gateway.showing import (
     shown_to,
     text_of,
     told_failure,
+    told_of_registry,
     words_of,
 )
 
@@ -132,7 +133,12 @@ class Passage:
         return await self._client.answer(head.status, told.items(), text_of(document))
 
     async def _failed(self, head: Head, body: bytes) -> bool:
-        status, sentence = told_failure(self.door, self.grant, head.status, words_of(body))
+        if self.credentials is None:
+            status, sentence = told_failure(self.door, self.grant, head.status, words_of(body))
+        else:
+            # At a 401 the docker command asks for a login.
+            status = 403 if head.status == 401 else head.status
+            sentence = self._of_registry(words_of(body))
         return await self._client.refuse(status, sentence)
 
     # -- streams ---------------------------------------------------------------------------
@@ -171,7 +177,10 @@ class Passage:
                     failed = True
                     break
                 one = shown_to(self.door, self.grant, self.forward.answer, document)
-                failed = failed or (isinstance(document, dict) and "error" in document)
+                failed = isinstance(document, dict) and "error" in document
+                if failed and self.credentials is not None:
+                    words = self._of_registry(str(document["error"]))
+                    one = {"errorDetail": {"message": words}, "error": words}
                 if one is not None:
                     await self._client.piece(text_of(one))
                 if failed:
@@ -187,6 +196,9 @@ class Passage:
                 self.door.pulled.update(self.fetches())
                 await asyncio.to_thread(self._came)
         return None
+
+    def _of_registry(self, words: str) -> str:
+        return told_of_registry(self.door, self.grant, str(self.forward.registry), words)
 
     async def uploaded(self) -> bool:
         """The client's body goes out as it comes; an answer that comes before its end ends it."""

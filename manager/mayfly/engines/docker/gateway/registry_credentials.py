@@ -1,7 +1,9 @@
 """The credentials by which a pool has images fetched: read for each pull, sent to that registry alone.
 
 A grant says where they are. What is read goes into one header to the Engine; a job sees neither it nor the
-place. Whoever looks after the host is told where they cannot be read, or a registry does not take them.
+place. Whoever looks after the host is told where they cannot be read, or a registry does not take them. What
+a registry does not take it is not sent over and over, which would lock the account; nor does one agent have
+it asked for one image that is not there after the other.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from shlex import quote
 
 from mayfly.core.admission.grant import Grant
@@ -26,11 +29,25 @@ UNIT = "mayfly-gateway"
 UNREADABLE = "registry.unreadable"
 REFUSED = "registry.refused"
 ASKED_SECONDS = 60.0  # between two questions whether a registry takes what a pool has for it
+FAILURES = 10  # pulls of one agent that may fail in so many seconds
 HUBS_ADDRESS = "https://index.docker.io/v1/"  # as Docker's clients say it of docker.io
 
 
 class Unread(Exception):
     """They cannot be read; in a sentence for the agent, which says nothing of where they are."""
+
+
+class Rests(Exception):
+    """They are not sent for now; in a sentence for the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a registry said when it was asked last."""
+
+    at: float
+    password: Secret
+    refuses: bool = False
 
 
 class RegistryCredentials:
@@ -45,18 +62,45 @@ class RegistryCredentials:
         self._engine = engine
         self._conditions = conditions
         self._clock = clock
-        self._asked: dict[str, float] = {}  # when a registry was asked last
+        self._answers: dict[str, _Answer] = {}  # of registries
+        self._failed: dict[tuple[str, str], list[float]] = {}  # when, of an agent at a registry
 
     async def header(self, grant: Grant, registry: Registry) -> Secret:
-        """What stands in X-Registry-Auth for that registry; ``Unread``."""
+        """What stands in X-Registry-Auth for that registry; ``Unread``, ``Rests``."""
         document = await self._document(grant, registry)
         if document is None:
             raise Unread(
                 f"the credentials that pool {grant.pool} has for {registry.address} cannot be read: who "
                 "looks after this host is told"
             )
+        self._see_that_they_do_not_rest(grant, registry, document)
         text = json.dumps(document.reveal_all())
         return Secret(base64.urlsafe_b64encode(text.encode()).decode())
+
+    def _see_that_they_do_not_rest(
+        self, grant: Grant, registry: Registry, document: _Document
+    ) -> None:
+        last = self._answers.get(_about(grant, registry))
+        if last is not None and last.refuses and self._is_fresh(last, document):
+            raise Rests(
+                f"registry {registry.address} does not take the credentials that pool {grant.pool} has for "
+                f"it, and is asked again in {ASKED_SECONDS:.0f} s; who looks after this host is told"
+            )
+        if len(self._recently_failed(grant, registry)) >= FAILURES:
+            raise Rests(
+                f"{FAILURES} images of this job could not be fetched from {registry.address}: with the "
+                f"credentials of pool {grant.pool} it may go on in {ASKED_SECONDS:.0f} s"
+            )
+
+    def _is_fresh(self, answer: _Answer, document: _Document) -> bool:
+        """Whether it is of late, and about the same password."""
+        late = self._clock() - answer.at >= ASKED_SECONDS
+        return not late and answer.password == document.password
+
+    def _recently_failed(self, grant: Grant, registry: Registry) -> list[float]:
+        since = self._clock() - ASKED_SECONDS
+        failed = self._failed.get((grant.generation, registry.address), ())
+        return [at for at in failed if at > since]
 
     async def look(self, grants: Iterable[Grant]) -> None:
         """Whether those of the agents that are there can be read; of others nothing is told any more."""
@@ -65,6 +109,8 @@ class RegistryCredentials:
             for grant in grants
             for registry in grant.registries
         }
+        there = {grant.generation for grant, _ in wanted.values()}
+        self._failed = {key: failed for key, failed in self._failed.items() if key[0] in there}
         self._conditions.only(UNREADABLE, wanted.keys())
         self._conditions.only(REFUSED, wanted.keys())
         for grant, registry in wanted.values():
@@ -72,7 +118,9 @@ class RegistryCredentials:
 
     async def taken(self, grant: Grant, registry: Registry) -> None:
         """A pull with them went well."""
-        self._conditions.mended(REFUSED, _about(grant, registry))
+        about = _about(grant, registry)
+        self._answers.pop(about, None)
+        self._conditions.mended(REFUSED, about)
 
     async def doubted(self, grant: Grant, registry: Registry) -> None:
         """A pull with them failed: the registry itself is asked, now and then, whether it takes them.
@@ -80,12 +128,13 @@ class RegistryCredentials:
         Why a pull fails a job decides, too, by the name that it asks for.
         """
         about, now = _about(grant, registry), self._clock()
-        if now - self._asked.get(about, float("-inf")) < ASKED_SECONDS:
-            return
-        self._asked[about] = now
+        failed = self._recently_failed(grant, registry)
+        self._failed[grant.generation, registry.address] = [*failed, now]
         document = await self._document(grant, registry)
-        if document is None:
+        last = self._answers.get(about)
+        if document is None or (last is not None and self._is_fresh(last, document)):
             return
+        self._answers[about] = _Answer(now, document.password)
         try:
             status, said = await asked(self._engine, "POST", "/auth", document.reveal_all())
         except EngineGone:
@@ -93,6 +142,7 @@ class RegistryCredentials:
         if status == 200:
             self._conditions.mended(REFUSED, about)
         elif status == 401 or "unauthorized" in str(said).lower():
+            self._answers[about] = _Answer(now, document.password, refuses=True)
             self._conditions.tell(
                 REFUSED,
                 about,
@@ -125,14 +175,14 @@ class _Document:
 
     def __init__(self, registry: Registry, password: Secret) -> None:
         self._registry = registry
-        self._password = password
+        self.password = password
 
     def reveal_all(self) -> dict[str, str]:
         """With the password in it: for the one call that needs it."""
         address = self._registry.address
         return {
             "username": self._registry.user,
-            "password": self._password.reveal(),
+            "password": self.password.reveal(),
             "serveraddress": HUBS_ADDRESS if address == HUB else address,
         }
 

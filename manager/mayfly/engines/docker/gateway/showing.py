@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from mayfly.engines.docker.gateway.published_ports import Given
 
 
+NOT_LET = (
+    "this image is not fetched: registry {registry} has none of that name, does not let pool {pool} have it, "
+    "or does not answer; its own words are in Mayfly's log"
+)
+
+
 def shown_to(door: Door, grant: Grant, answer: Answer, document: Any) -> Any:
     """The document as the agent gets it; ``None``: it is left out."""
     listened = {} if door.ports is None else door.ports.listened()
@@ -41,6 +47,18 @@ def told_failure(door: Door, grant: Grant, status: int, words: str) -> tuple[int
     if words.replace(grant.prefix, "").strip() != sentence:
         door.withheld(f"the Engine answered {status}: {words}")
     return status, sentence
+
+
+def told_of_registry(door: Door, grant: Grant, registry: str, words: str) -> str:
+    """Why a pull with the pool's credentials failed, as the agent gets it.
+
+    What a registry says of them may tell whose they are; it stands in the log.
+    """
+    own = in_own_words(words)
+    if own is not None:
+        return own
+    door.withheld(f"a pull from {registry} failed: {words}")
+    return NOT_LET.format(registry=registry, pool=grant.pool)
 
 
 def document_of(body: bytes) -> Any:
