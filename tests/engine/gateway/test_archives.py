@@ -77,9 +77,9 @@ def test_an_agent_waits_for_the_headers_that_it_had_read(tmp_path: Path) -> None
     async def main(engine: FakeEngine) -> None:
         async with opened(place, engine.path) as door:
             door._rate = Charged(door.bounds.requests)
-            assert (await asked(place, "PUT", TARGET, tar(*1000 * [tarfile.DIRTYPE])))[0] == 200
+            assert (await asked(place, "PUT", TARGET, tar(*5000 * [tarfile.DIRTYPE])))[0] == 200
 
     with FakeEngine() as engine:
         engine_with_a_container(engine, reply(200))
         asyncio.run(main(engine))
-    assert sum(charged) > 1000 / HEADERS_A_REQUEST
+    assert sum(charged) > 5000 / HEADERS_A_REQUEST
