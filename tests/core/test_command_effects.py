@@ -482,11 +482,12 @@ HOST_KEYS: dict[str, object] = {
     "workspaces_total": 1,
     "results_max": 1,
     "results_total": 1,
+    "images_total": 1,
     "history_days": 1.0,
     "history_events": 100,
     "fair_share_half_life": 3600.0,
 }
-READ_AGAIN = {"gpu", "history_days", "history_events", "fair_share_half_life"}
+READ_AGAIN = {"gpu", "images_total", "history_days", "history_events", "fair_share_half_life"}
 
 
 @pytest.mark.parametrize("key", [one.name for one in fields(HostSpec)])

@@ -355,6 +355,7 @@ device_selector = 'device.attributes["gpu.nvidia.com"].profile == "1g.10gb"'
 priority_class = "ci"
 service_account = "agents"
 start_seconds = 60.0
+pull_seconds = 600.0
 
 [[pool]]
 name = "gpu"
@@ -390,6 +391,7 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         priority_class="ci",
         service_account="agents",
         start_seconds=60.0,
+        pull_seconds=600.0,
     )
     (pool,) = found.pools
     assert (pool.gpus, pool.devices) == (0, 2)

@@ -625,7 +625,8 @@ def floods(ask: Ask) -> None:
         ask.chunk(b"x" * 65536)
 
 
-def test_an_agent_that_nobody_told_of_is_found(gateway: Gateway) -> None:
+def test_an_agent_that_nobody_told_of_is_found(gateway: Gateway, engine: FakeEngine) -> None:
+    engine.on("GET", "/_ping", reply(200, "OK"))
     grant = granted(generation=another_generation())
     place = agent_place(gateway.state, grant.generation)
     given(place, grant)
