@@ -147,6 +147,13 @@ def test_what_cannot_be_seen_or_takes_too_long_is_not_taken_for_little(world: Wo
         world.of.size(AGENT, world.root, -1.0, made=False)
 
 
+def test_a_layer_that_the_engine_cannot_count_is_not_taken_for_an_empty_one(world: World) -> None:
+    world.has(DB)
+    world.there[DB]["SizeRw"] = -1
+    with pytest.raises(Unmeasured, match="cannot count the files of container bbbbbbbbbbbb"):
+        size(world, made=True)
+
+
 def test_all_stand_still_at_once_and_only_those_whose_health_is_looked_at_cost_a_call(
     world: World,
 ) -> None:

@@ -28,6 +28,7 @@ from mayfly.edge.parent_groups import ParentGroups
 from mayfly.engines.docker import client
 from mayfly.engines.docker.engine import DockerEngine
 from mayfly.engines.docker.quotas import wall
+from mayfly.engines.protocol import Unmeasured
 from tests.engine.test_granting import POOL, SPEC, plan_of
 from tests.fakes.docker_engine import Ask, FakeEngine, reply
 
@@ -49,6 +50,7 @@ class World:
 
     def __init__(self, fake: FakeEngine, home: Path, inner: int) -> None:
         self.fake, self.home, self.state = fake, home, "running"
+        self.layer = 7  # bytes
         self.log: list[str] = []
         parents = ParentGroups(home / "cgroup", home / "units", home / "proc")
         self.engine = DockerEngine(fake.url, parents=parents)
@@ -77,8 +79,8 @@ class World:
             reply(200, [{"Id": DB, "Names": [f"/mf-{AGENT}-db"], "SizeRw": 5 * MIB}])(ask)
             return
         labels = {LABEL_HOST: "host", LABEL_GENERATION: AGENT, LABEL_DOOR: "1"}
-        found = {"Id": OWN, "Names": ["/p-0"], "State": self.state, "Labels": labels, "SizeRw": 7}
-        reply(200, [found])(ask)
+        found = {"Id": OWN, "Names": ["/p-0"], "State": self.state, "Labels": labels}
+        reply(200, [{**found, "SizeRw": self.layer}])(ask)
 
     def _turn(self, word: str, state: str) -> Any:
         def serve(ask: Ask) -> None:
@@ -175,6 +177,12 @@ def test_it_is_measured_with_where_it_works_and_what_it_has_made(world: World) -
     assert MIB + 7 <= alone < MIB + MIB // 2
     together = world.engine.size(OWN, made=True)
     assert together == alone + 5 * MIB
+
+
+def test_its_layer_that_the_engine_cannot_count_is_not_taken_for_an_empty_one(world: World) -> None:
+    world.layer = -1
+    with pytest.raises(Unmeasured, match="cannot count the files"):
+        world.engine.size(OWN)
 
 
 def test_groups_that_nobody_needs_go_once_in_the_run_of_a_manager(world: World) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from mayfly.core.model import ContainerId
 from mayfly.core.stimuli import LayersMeasured
-from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.engines.protocol import Engine, Gone, Unmeasured
 from mayfly.service.bugs import Bug
 from mayfly.service.layer_sizes import SELDOM, SOON, LayerSizes
@@ -28,6 +28,7 @@ class Stage:
         self.answers: dict[ContainerId, int | Exception | None] = {}
         self.asked: list[ContainerId] = []
         self.made: list[ContainerId] = []  # asked for with what they have made
+        self.away = False
         self.sent: SimpleQueue[LayersMeasured | Bug] = SimpleQueue()
         self.sizes = LayerSizes(cast(Engine, self), self.sent.put, lambda: self.now)
 
@@ -39,6 +40,10 @@ class Stage:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def ping(self) -> None:
+        if self.away:
+            raise Passing("the Engine is away")
 
     def measured(
         self, *containers: ContainerId, made: frozenset[ContainerId] = frozenset()
@@ -92,14 +97,30 @@ def test_what_goes_on_taking_too_long_is_asked_for_ever_more_seldom(stage: Stage
     assert rests[-1] == SELDOM
 
 
-@pytest.mark.parametrize("fault", [Passing("the Engine is away"), Gone("it is not there")])
-def test_where_the_engine_is_away_nothing_new_is_told(stage: Stage, fault: Fault) -> None:
+@pytest.mark.parametrize("fault", [Passing("500: file name too long"), Refused("no permission")])
+def test_one_on_which_the_engine_fails_is_told_and_blinds_for_no_other(
+    stage: Stage, fault: Fault
+) -> None:
+    stage.answers = {A: fault, B: 5}
+    assert stage.measured(A, B) == LayersMeasured({}, frozenset({A}))
+    assert stage.sent.get(timeout=PATIENCE) == LayersMeasured({B: 5}, frozenset({A}))
+    stage.answers[B] = 6
+    assert stage.measured(A, B) == LayersMeasured({B: 6}, frozenset({A}))
+    assert stage.asked == [B], "it rests"
+
+
+def test_one_that_has_gone_meanwhile_is_passed_over(stage: Stage) -> None:
+    stage.answers = {A: Gone("it is not there"), B: 5}
+    assert stage.measured(A, B) == LayersMeasured({B: 5}, frozenset())
+
+
+def test_where_the_engine_is_away_nothing_new_is_told(stage: Stage) -> None:
     stage.answers = {A: 3}
     assert stage.measured(A) == LayersMeasured({A: 3}, frozenset())
-    stage.answers = {A: fault}
+    stage.answers, stage.away = {A: Passing("the Engine is away")}, True
     stage.sizes.measure({A: False})
     assert stage.is_quiet()
-    stage.answers = {A: 4}
+    stage.answers, stage.away = {A: 4}, False
     assert stage.measured(A) == LayersMeasured({A: 4}, frozenset())
 
 

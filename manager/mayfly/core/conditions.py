@@ -38,7 +38,7 @@ WELL = 60.0  # seconds that an agent is idle after which it is none any more
 SLOW = 60.0  # seconds after which it is told for what an agent waits that does not run yet
 UNKILLED = 60.0  # seconds of being killed after which who still lives is one
 KEEPS = "what is left of it keeps the slot and its GPUs until the kernel is done with it"
-UNCOUNTED = "more files than the engine counts in time: its `disk` limit is not kept"
+UNCOUNTED = "files that the engine does not count, or not in time: its `disk` limit is not kept"
 THROTTLED = "it is frozen again and again, so that no other job pays for that"
 SPELT_OUT = 6  # slots that a line to type names each
 

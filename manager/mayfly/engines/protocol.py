@@ -318,7 +318,7 @@ class Engine(Protocol):
     def size(self, container: ContainerId, *, made: bool = False) -> int | None:
         """Bytes in its writable layer and where it works; and, where it has ``made`` something by its door,
         in the layers and logs of its containers and in its volumes. ``None`` where it does not run,
-        ``Unmeasured`` where that is more files than are counted in twenty seconds or so.
+        ``Unmeasured`` where that cannot be counted, or is more files than are in twenty seconds or so.
         """
 
     def printed_inside(self, container: ContainerId) -> tuple[int, int]:

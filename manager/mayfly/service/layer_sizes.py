@@ -1,9 +1,9 @@
 """Measures what agents have written, one after the other, on a thread of its own.
 
-The Engine counts a layer's files one by one, and a job may make millions of them in no room at all (hard
-links). So each is asked for by itself and in bounded time, and what takes too long is asked for ever more
-seldom: it delays neither the looks at the Engine nor, for long, the measure of others. A layer that is not
-measured is never taken for an empty one: which they are is told.
+The Engine counts a layer's files one by one; a job may make millions of them in no room at all (hard
+links), or a path on which the count fails. So each is asked for by itself and in bounded time, and what takes
+too long or fails is asked for ever more seldom: it delays neither the looks at the Engine nor, for long, the
+measure of others. A layer that is not measured is never taken for an empty one: which they are is told.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from mayfly.core.doubling import doubling
 from mayfly.core.model import ContainerId
 from mayfly.core.stimuli import LayersMeasured
 from mayfly.edge.faults import Fault
-from mayfly.engines.protocol import Engine, Unmeasured
+from mayfly.engines.protocol import Engine, Gone, Unmeasured
 from mayfly.service.asked import Asked
 from mayfly.service.bugs import Bug, bug
 
-SOON, SELDOM = 60.0, 900.0  # seconds until one that took too long is asked for again
+SOON, SELDOM = 60.0, 900.0  # seconds until one that was not measured is asked for again
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,28 @@ class LayerSizes:
                 continue
             try:
                 size = self._engine.size(one, made=wanted[one])
-            except Unmeasured:
+            except Gone:
+                continue
+            except Fault as fault:
+                if not isinstance(fault, Unmeasured) and not self._serves():
+                    return  # nothing is known, and nothing new told
                 tries = slow.tries + 1 if slow is not None else 1
                 rest = doubling(SOON, SELDOM, tries)
                 self._slow[one] = _Slow(tries, self._clock() + rest)
                 self._tell(sizes)
                 continue
-            except Fault:
-                return  # the Engine is away: nothing is known, and nothing new told
             self._slow.pop(one, None)
             if size is not None:
                 sizes[one] = size
         self._tell(sizes)
+
+    def _serves(self) -> bool:
+        """Whether the Engine is there: if so, what failed is of that one container alone."""
+        try:
+            self._engine.ping()
+        except Fault:
+            return False
+        return True
 
     def _tell(self, sizes: dict[ContainerId, int]) -> None:
         found = LayersMeasured(dict(sizes), frozenset(self._slow))

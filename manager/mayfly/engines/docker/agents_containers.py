@@ -24,6 +24,7 @@ from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.parent_groups import ParentGroups
 from mayfly.engines.docker import wire
+from mayfly.engines.docker.container import layer_size
 from mayfly.engines.protocol import Gone, Unmeasured
 
 RECORD = 71  # bytes that the Engine's log has beside what was printed, for each line
@@ -57,7 +58,7 @@ class AgentsContainers:
         """Bytes on the disk of the volume that it works in and, where it has ``made`` something, of its
         containers' layers and logs and its volumes. ``root``: the directory of the Engine's files.
 
-        ``Unmeasured`` where that takes longer.
+        ``Unmeasured`` where that takes longer, or the Engine cannot count them.
         """
         last = time.monotonic() + within
         if not (root / "volumes").is_dir():
@@ -66,7 +67,7 @@ class AgentsContainers:
         written = 0
         if made:
             for entry in self._measured(generation, within):
-                written += int(entry.get("SizeRw") or 0)
+                written += layer_size(entry)
                 written += _kept_for(root / "containers" / str(entry["Id"]))
             places += self._volumes(generation)
         held = disk_use([*dict.fromkeys(places)], max(0.001, last - time.monotonic()))

@@ -44,6 +44,7 @@ from mayfly.engines.docker.container import (
     container_from,
     is_an_agents,
     is_made_by_an_agent,
+    layer_size,
     not_running,
 )
 from mayfly.engines.docker.events import EventFollower
@@ -200,7 +201,7 @@ class DockerClient:
 
     def size(self, cid: ContainerId) -> int | None:
         """Bytes that it has written on the Engine's disk; None where it does not run, ``Unmeasured`` where
-        the Engine is not through with counting its files in time. (It is listed, not inspected: that may
+        the Engine cannot count its files, or not in time. (It is listed, not inspected: that may
         wait for what is done to it.)
         """
         doing = f"measuring container {cid[:12]}"
@@ -218,7 +219,7 @@ class DockerClient:
                 raise
             raise Unmeasured(str(fault)) from fault
         own = _beside_the_layer(Path(self._spoken().root, "containers", cid))
-        return next((int(entry.get("SizeRw") or 0) + own for entry in listed), None)
+        return next((layer_size(entry) + own for entry in listed), None)
 
     def foreign_gpu_containers(self) -> tuple[ForeignContainer, ...]:
         """Running containers that are not Mayfly's and were given GPUs, each looked at once."""

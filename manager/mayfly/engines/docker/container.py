@@ -24,6 +24,7 @@ from mayfly.engines.docker.values import (
     VolumeMount,
     container_state,
 )
+from mayfly.engines.protocol import Unmeasured
 
 JOINS = "container:"
 SHM = 64 * 1024 * 1024  # bytes of /dev/shm where nobody says otherwise
@@ -286,6 +287,16 @@ def joining(holder: ContainerId) -> str:
 
 def _joined(network: str) -> ContainerId | None:
     return ContainerId(network.removeprefix(JOINS)) if network.startswith(JOINS) else None
+
+
+def layer_size(entry: Mapping[str, Any]) -> int:
+    """Bytes of the layer of a container that was listed with its size; ``Unmeasured`` where the Engine failed
+    in counting them, as at a path that is longer than the kernel takes: it says -1.
+    """
+    said = int(entry.get("SizeRw") or 0)
+    if said < 0:
+        raise Unmeasured(f"the Engine cannot count the files of container {str(entry['Id'])[:12]}")
+    return said
 
 
 def not_running(error: Any) -> bool:
