@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from mayfly.core.model import ContainerId, Generation
-from mayfly.edge.faults import Passing
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.parent_groups import ParentGroups
 from mayfly.engines.docker.agents_containers import RECORD, AgentsContainers
@@ -171,6 +171,45 @@ def test_all_stand_still_at_once_and_only_those_whose_health_is_looked_at_cost_a
     world.of.thaw(AGENT)
     assert world.freezer.read_text() == "THAWED"
     assert world.states() == {"b": "running", "c": "running"}
+
+
+def test_one_that_the_engine_does_not_pause_or_unpause_keeps_no_other_from_it(world: World) -> None:
+    """As one that is started anew in a loop."""
+    world.has(DB, checked=True)
+    world.has(WEB, checked=True)
+    said = {"message": f"Container {DB} is restarting, wait until the container is running"}
+    world.engine.on("POST", f"/containers/{DB}/pause", reply(409, said))
+    with pytest.raises((Passing, Refused), match="is restarting"):
+        world.of.freeze(AGENT)
+    assert world.freezer.read_text() == "FROZEN"
+    assert world.states() == {"b": "running", "c": "paused"}
+    world.of.thaw(AGENT)
+    assert world.states() == {"b": "running", "c": "running"}
+    world.engine.on("POST", f"/containers/{DB}/pause", world._change("pause"))
+    world.of.freeze(AGENT)
+    world.engine.on("POST", f"/containers/{DB}/unpause", reply(500, {"message": "out of order"}))
+    with pytest.raises(Passing, match="out of order"):
+        world.of.thaw(AGENT)
+    assert world.states() == {"b": "paused", "c": "running"}
+    world.engine.on("POST", f"/containers/{DB}/unpause", world._change("unpause"))
+    world.of.thaw(AGENT)
+    assert world.states() == {"b": "running", "c": "running"}
+
+
+def test_an_engine_that_says_nothing_keeps_nobody_from_standing_still(world: World) -> None:
+    world.has(DB, checked=True)
+    world.engine.on("GET", "/containers/json", reply(500, {"message": "out of order"}))
+    with pytest.raises(Passing):
+        world.of.freeze(AGENT)
+    assert world.freezer.read_text() == "FROZEN"
+
+
+def test_whom_the_job_has_paused_stays_so_where_no_health_is_looked_at(world: World) -> None:
+    world.has(WEB)
+    world.there[WEB]["State"] = "paused"
+    world.of.freeze(AGENT)
+    world.of.thaw(AGENT)
+    assert world.states() == {"c": "paused"}
 
 
 def test_whom_the_job_has_paused_stays_so(world: World) -> None:

@@ -126,8 +126,37 @@ def test_its_group_stands_still_from_its_pause_to_its_unpause(world: World) -> N
     assert world.freezer.read_text() == "FROZEN"
     world.engine.thaw(OWN)
     assert world.freezer.read_text() == "THAWED"
-    # Whoever is killed in between leaves an agent that is paused.
-    assert world.log == ["pause THAWED", "unpause THAWED"]
+    # Whoever is killed in between leaves an agent that is paused, by its group or by the Engine.
+    assert world.log == ["pause FROZEN", "unpause THAWED"]
+
+
+def test_whom_the_engine_does_not_pause_stands_still_with_its_group(world: World) -> None:
+    """As runc says it of what makes processes faster than they are frozen."""
+    paused: list[str] = []
+
+    def other(ask: Ask) -> None:
+        paused.append(ask.target)
+        reply(204)(ask)
+
+    said = {"message": "runc did not terminate successfully: unable to freeze"}
+    world.fake.on("POST", f"{V}/containers/{OWN}/pause", reply(500, said))
+    world.fake.on("POST", f"{V}/containers/{DB}/pause", other)
+    with pytest.raises(Passing, match="unable to freeze"):
+        world.engine.freeze(OWN)
+    assert world.freezer.read_text() == "FROZEN"
+    assert len(paused) == 1, "its containers are told of all the same"
+    (world.freezer.parent / "freezer.self_freezing").write_text("1\n")
+    assert world.seen() is ContainerState.PAUSED
+
+
+def test_one_that_is_not_unpaused_keeps_the_agent_from_nothing(world: World) -> None:
+    world.fake.on("POST", f"{V}/containers/{DB}/pause", reply(204))
+    world.fake.on("POST", f"{V}/containers/{DB}/unpause", reply(500, {"message": "out of order"}))
+    world.engine.freeze(OWN)
+    with pytest.raises(Passing, match="out of order"):
+        world.engine.thaw(OWN)
+    assert world.freezer.read_text() == "THAWED"
+    assert world.state == "running"
 
 
 def test_whom_a_person_has_unpaused_by_hand_is_shown_as_what_it_is(world: World) -> None:

@@ -20,7 +20,7 @@ from mayfly.core.admission.grant import LABEL_BELONGS
 from mayfly.core.model import ContainerId, Generation
 from mayfly.core.naming import belonging, work_volume
 from mayfly.edge.disk_use import disk_use
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.parent_groups import ParentGroups
 from mayfly.engines.docker import wire
@@ -103,13 +103,13 @@ class AgentsContainers:
     def freeze(self, generation: Generation) -> None:
         """Have them stand still, and with them whatever the agent's group has or gets.
 
-        The kernel does it to all at once. The Engine is told of those whose health it looks at, and would
-        find ill; and of all, where the kernel cannot.
+        The kernel does it to all at once, and first: the Engine's word on one of them may fail, or take long.
+        The Engine is told of those whose health it looks at, and would find ill; and of all, where the kernel
+        cannot. (It pauses who stands still with its group already, as it does any other.)
         """
+        held = self.parents.freeze(generation)
         if self._are_there(generation):
-            self._pause(generation, self._running(generation, checked=True))
-        if not self.parents.freeze(generation) and self._are_there(generation):
-            self._pause(generation, self._running(generation, checked=False))
+            self._pause(generation, self._running(generation, checked=held))
 
     def thaw(self, generation: Generation) -> None:
         """Let them go on, but whom the job itself has paused."""
@@ -119,9 +119,11 @@ class AgentsContainers:
             return
         known = self._paused.get(generation)
         # Of who was frozen by an earlier manager it is not known which the job had paused.
-        for cid in self._frozen_by_whom(generation) if known is None else known:
-            self._told(cid, "unpause", "thawing")
-        self._paused[generation] = ()
+        paused = self._frozen_by_whom(generation) if known is None else known
+        left, failed = self._told_each(paused, "unpause", "thawing")
+        self._paused[generation] = left
+        if failed is not None:
+            raise failed
 
     def are_frozen(self, generation: Generation) -> bool:
         """Whether the agent's group is."""
@@ -152,12 +154,32 @@ class AgentsContainers:
         return [one["Id"] for one in listed]
 
     def _pause(self, generation: Generation, containers: Iterable[ContainerId]) -> None:
-        done = list(self._paused.get(generation) or ())
+        done = self._paused.get(generation) or ()
+        wanted = [cid for cid in containers if cid not in done]
+        left, failed = self._told_each(wanted, "pause", "freezing")
+        self._paused[generation] = (*done, *(cid for cid in wanted if cid not in left))
+        if failed is not None:
+            raise failed
+
+    def _told_each(
+        self, containers: Iterable[ContainerId], word: str, doing: str
+    ) -> tuple[tuple[ContainerId, ...], Fault | None]:
+        """Have the Engine do it to each; to whom it did not, and the first fault. One that fails keeps no
+        other from it, as long as the Engine answers in time.
+        """
+        last = time.monotonic() + self.timeout
+        left: list[ContainerId] = []
+        failed: Fault | None = None
         for cid in containers:
-            if cid not in done:
-                self._told(cid, "pause", "freezing")
-                done.append(cid)
-            self._paused[generation] = tuple(done)
+            if failed is not None and time.monotonic() > last:
+                left.append(cid)
+                continue
+            try:
+                self._told(cid, word, doing)
+            except Fault as fault:
+                left.append(cid)
+                failed = failed or fault
+        return tuple(left), failed
 
     def _told(self, cid: ContainerId, word: str, doing: str) -> None:
         """Have the Engine do it; done already, or not there or not running any more, is a success."""

@@ -381,16 +381,23 @@ class DockerEngine(DockerClient):
 
     def freeze(self, cid: ContainerId) -> None:
         """Stop all that runs in it, and in what it has made; see ``engines.protocol``."""
-        super().freeze(cid)
-        self._frozen[cid] = True
-        if (generation := self._together.get(cid)) is not None:
-            self._inner.freeze(generation)
+        generation = self._together.get(cid)
+        if generation is not None and self._parents.freeze(generation):
+            self._frozen[cid] = True  # whatever the Engine says
+        try:
+            super().freeze(cid)
+            self._frozen[cid] = True
+        finally:
+            if generation is not None:
+                self._inner.freeze(generation)
 
     def thaw(self, cid: ContainerId) -> None:
         """Let what runs in it go on; see ``engines.protocol``."""
-        if (generation := self._together.get(cid)) is not None:
-            self._inner.thaw(generation)
-        super().thaw(cid)
+        try:
+            if (generation := self._together.get(cid)) is not None:
+                self._inner.thaw(generation)
+        finally:
+            super().thaw(cid)
         if cid in self._frozen:
             self._frozen[cid] = False
 
