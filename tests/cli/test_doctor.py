@@ -91,7 +91,9 @@ GATED = replace(ENGINE, capabilities=replace(ENGINE.capabilities, gateway=True))
 NOTHING = Exposure()
 ALICE = Exposure(people={1000: "alice"})
 SERVED = replace(LOCAL, embedded=False)
-BUILDS = replace(LOCAL, containers=True, builder="lab/builder:1")
+BUILDS = replace(
+    LOCAL, containers=True, builder="lab/builder:1", slots=2, limits=Limits(memory=390 * 1000)
+)
 WELL = Facts(
     config=Config(HostSpec("box"), (LOCAL,)),
     engine=ENGINE,
@@ -491,17 +493,27 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
             (
                 Exposure(namespaces=0, unprivileged=1),
                 "user.max_user_namespaces is 0: jobs of pool local cannot build images",
-                "echo user.max_user_namespaces=10000 | sudo tee -a /etc/sysctl.d/62-mayfly",
+                "echo user.max_user_namespaces=2147483647 | sudo tee -a /etc/sysctl.d/62-mayfly",
             ),
             (
-                Exposure(namespaces=9, unprivileged=0),
+                Exposure(namespaces=2000, unprivileged=0),
                 "kernel.unprivileged_userns_clone is 0",
                 "echo kernel.unprivileged_userns_clone=1 | sudo tee",
             ),
             (
-                Exposure(namespaces=9, profiled=1),
+                Exposure(namespaces=2000, profiled=1),
                 "no AppArmor profile: jobs of pool local cannot build images",
                 "# name a profile that allows userns and mount",
+            ),
+            (
+                Exposure(namespaces=2000, mount_namespaces=1999, uts_namespaces=2000),
+                "and then no container starts: user.max_mnt_namespaces is 1999",
+                "printf '%s\\n' user.max_mnt_namespaces=2147483647 | sudo tee -a",
+            ),
+            (
+                Exposure(namespaces=1999, mount_namespaces=2000, uts_namespaces=7),
+                "user.max_user_namespaces is 1999, user.max_uts_namespaces is 7",
+                "user.max_user_namespaces=2147483647 user.max_uts_namespaces=2147483647 | sudo",
             ),
         )
     ),
@@ -595,10 +607,10 @@ def test_addresses_for_all_networks_of_all_jobs_are_enough() -> None:
     [
         (LOCAL, Exposure(namespaces=0), State.SKIP, "no pool has a builder"),
         (BUILDS, Exposure(), State.OK, "may make user namespaces"),
-        (BUILDS, Exposure(namespaces=9, unprivileged=1, profiled=0), State.OK, "pool local may"),
+        (BUILDS, Exposure(namespaces=2000, unprivileged=1, profiled=0), State.OK, "pool local may"),
         (
             replace(BUILDS, security=PoolSecurity(apparmor="lab")),
-            Exposure(namespaces=9, profiled=1),
+            Exposure(namespaces=2000, profiled=1),
             State.OK,
             "pool local may",
         ),
@@ -611,6 +623,15 @@ def test_user_namespaces_are_a_matter_where_a_pool_has_a_builder(
     found = [result.verdict for result in results(world) if result.check.code == "host.builders"]
     assert [verdict.state for verdict in found] == [state]
     assert text in found[0].text
+
+
+def test_who_builds_without_a_limit_of_memory_makes_namespaces_without_one() -> None:
+    pool = replace(BUILDS, limits=Limits())
+    world = replace(WELL, config=config_of(pool), exposure=Exposure(mount_namespaces=2**31 - 1))
+    found = [result.verdict for result in results(world) if result.check.code == "host.builders"]
+    assert [verdict.state for verdict in found] == [State.OK, State.WARN]
+    assert "nothing bounds how many namespaces a job of pool local makes" in found[1].text
+    assert "limits.memory" in found[1].fix
 
 
 @pytest.mark.parametrize(

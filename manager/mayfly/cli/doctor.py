@@ -41,6 +41,8 @@ from mayfly.providers.installed import package
 FREE_USER = "64000:64000"  # between what Debian gives to people and to services: nobody's
 FEW, LONG_PLACE = 6, 100  # of what an image says that one sentence names, and characters of each
 WATCHES_PER_SLOT = 64
+MOST_NAMESPACES = 2**31 - 1  # that the kernel can be told to let one user have
+LEAST_NAMESPACE = 390  # bytes of the smallest, a UTS namespace: six names of 65
 UNANSWERED = 10  # seconds that the kernel may remember a packet which was not answered
 NEIGHBOURS = "/etc/tmpfiles.d/mayfly-neighbours.conf"
 LITTLE_WEIGHT = 102  # CPU shares of all containers together, with which the Engine goes before them
@@ -702,7 +704,7 @@ def _builders(facts: Facts) -> Iterator[Verdict]:
         return
     names = ", ".join(pool.name for pool in pools)
     for value, setting, wanted in (
-        (seen.namespaces, "user.max_user_namespaces", 10_000),
+        (seen.namespaces, "user.max_user_namespaces", MOST_NAMESPACES),
         (seen.unprivileged, "kernel.unprivileged_userns_clone", 1),
     ):
         if value == 0:
@@ -719,6 +721,35 @@ def _builders(facts: Facts) -> Iterator[Verdict]:
         )
     elif 0 not in (seen.namespaces, seen.unprivileged):
         yield ok(f"jobs of pool {names} may make user namespaces")
+    yield from _namespaces(pools, seen)
+
+
+def _namespaces(pools: Sequence[PoolSpec], seen: Exposure) -> Iterator[Verdict]:
+    """Root in a builder is root to the kernel's counts, which all containers of the host share. A namespace
+    is kept by a process, an open file or a mount, so that no limit bounds how many there are but the memory
+    that they are charged to: that has to come first.
+    """
+    names = ", ".join(pool.name for pool in pools)
+    if boundless := [pool.name for pool in pools if pool.limits.memory is None]:
+        yield warn(
+            f"nothing bounds how many namespaces a job of pool {', '.join(boundless)} makes",
+            "# set limits.memory of these pools: the kernel charges namespaces to it",
+        )
+    room = sum(pool.slots * (pool.limits.memory or 0) for pool in pools)
+    wanted = min(MOST_NAMESPACES, room // LEAST_NAMESPACE)
+    settings = {
+        "user.max_user_namespaces": seen.namespaces or None,  # 0 was told
+        "user.max_mnt_namespaces": seen.mount_namespaces,
+        "user.max_uts_namespaces": seen.uts_namespaces,
+    }
+    low = {name: at for name, at in settings.items() if at is not None and at < wanted}
+    if low:
+        lines = " ".join(f"{name}={MOST_NAMESPACES}" for name in low)
+        yield warn(
+            f"jobs of pool {names} can use up what the kernel lets root have of namespaces, and then no "
+            f"container starts: {', '.join(f'{name} is {at}' for name, at in low.items())}",
+            f"printf '%s\\n' {lines} | sudo tee -a /etc/sysctl.d/62-mayfly.conf && sudo sysctl --system",
+        )
 
 
 # -- services --------------------------------------------------------------------------------------

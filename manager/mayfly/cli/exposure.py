@@ -20,11 +20,14 @@ FIRST_PERSON, LAST_PERSON = 1000, 59_999  # as login.defs and adduser have them
 INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
 DEAD_CONNECTIONS = Path("/proc/sys/net/netfilter/nf_conntrack_udp_timeout")
 EXPEDITED = Path("/sys/kernel/rcu_expedited")
-# With 0 of the first two nobody makes a user namespace, or root of the host alone; with 1 of the third nobody
-# without an AppArmor profile gets any right in one.
+# With 0 of the first or the second nobody makes a user namespace, or root of the host alone; with 1 of the
+# third nobody without an AppArmor profile gets any right in one.
 NAMESPACES = Path("/proc/sys/user/max_user_namespaces")
 UNPRIVILEGED = Path("/proc/sys/kernel/unprivileged_userns_clone")
 PROFILED = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+# Of root's, in all containers that are not of a user namespace together.
+MOUNT_NAMESPACES = Path("/proc/sys/user/max_mnt_namespaces")
+UTS_NAMESPACES = Path("/proc/sys/user/max_uts_namespaces")
 # What all containers together count for beside the host's processes, on cgroup v1 with the driver cgroupfs.
 CONTAINERS_WEIGHT = Path("/sys/fs/cgroup/cpu/docker/cpu.shares")
 
@@ -48,6 +51,9 @@ class Exposure:
     namespaces: int | None = None
     unprivileged: int | None = None
     profiled: int | None = None
+    # how many of these root of the host may have, its containers' and those that jobs make in them together
+    mount_namespaces: int | None = None
+    uts_namespaces: int | None = None
     # whether cgroup v1 has a group for all containers, or can be given one
     weighs: bool = False
     # of all containers, in CPU shares (1,024 is any process's); None: they have no group of their own (yet)
@@ -71,6 +77,8 @@ def look(config: Config, files: Iterable[Path]) -> Exposure:
         namespaces=_setting(NAMESPACES),
         unprivileged=_setting(UNPRIVILEGED),
         profiled=_setting(PROFILED),
+        mount_namespaces=_setting(MOUNT_NAMESPACES),
+        uts_namespaces=_setting(UTS_NAMESPACES),
         weighs=CONTAINERS_WEIGHT.parents[1].joinpath("cpu.shares").exists(),
         weight=_setting(CONTAINERS_WEIGHT),
     )
