@@ -37,17 +37,19 @@ def options(forward: Forward) -> dict[str, str]:
     return dict(one.split("=", 1) for one in said if "=" in one)
 
 
-def judged(call: str, first: int = 0) -> str:
+def judged(call: str, *given: int) -> str:
     """What a filter of that profile makes of a call, by seccomp(2): the first rule that fits."""
     profile: Mapping[str, Any] = json.loads(calls())
     for rule in profile["syscalls"]:
-        if call in rule["names"] and all(_fits(one, first) for one in rule.get("args", ())):
+        compared = rule.get("args", ())
+        if call in rule["names"] and all(
+            _fits(one, (*given, 0, 0)[one["index"]]) for one in compared
+        ):
             return str(rule["action"])
     return str(profile["defaultAction"])
 
 
 def _fits(rule: Mapping[str, Any], value: int) -> bool:
-    assert rule["index"] == 0
     match rule["op"]:
         case "SCMP_CMP_EQ":
             return bool(value == rule["value"])
@@ -112,6 +114,27 @@ def test_a_root_of_ones_own_opens_no_further_kind(kind: str) -> None:
     assert judged("clone", NEWUSER | BEYOND[kind] | 17) == REFUSED
 
 
+FSSETXATTR, SETFLAGS, SETFLAGS_OF_32 = 0x401C_5820, 0x4008_6602, 0x4004_6602
+UPPER = st.integers(min_value=0, max_value=2**32 - 1)
+
+
+@given(st.sampled_from([FSSETXATTR, SETFLAGS, SETFLAGS_OF_32]), UPPER)
+def test_a_file_is_given_to_no_other_project_whatever_stands_above_the_calls_number(
+    shut: int, upper: int
+) -> None:
+    """The kernel reads 32 bits of it, a filter 64."""
+    assert judged("ioctl", 3, upper << 32 | shut) == REFUSED
+
+
+@given(UPPER, UPPER, st.sampled_from([0, FSSETXATTR, SETFLAGS, SETFLAGS_OF_32]), st.booleans())
+def test_every_other_ioctl_goes_through(number: int, upper: int, by: int, near: bool) -> None:
+    """Also those that are one bit from a refused one."""
+    number = by ^ (1 << number % 32) if near else number
+    if number not in (FSSETXATTR, SETFLAGS, SETFLAGS_OF_32):
+        assert judged("ioctl", 3, number) == ALLOWED
+        assert judged("ioctl", 3, upper << 32 | number) == ALLOWED
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -119,7 +142,7 @@ def test_a_root_of_ones_own_opens_no_further_kind(kind: str) -> None:
         *("keyctl", "add_key", "request_key", "init_module", "finit_module", "kexec_load"),
         *("fsopen", "fsconfig", "fsmount", "open_tree", "move_mount", "mount_setattr"),
         *("quotactl", "swapon", "reboot", "settimeofday", "syslog", "acct", "iopl", "ioperm"),
-        *("socketcall", "a_call_of_tomorrow"),
+        *("socketcall", "file_setattr", "a_call_of_tomorrow"),
     ],
 )
 def test_what_no_build_needs_of_the_kernel_stays_shut(call: str) -> None:

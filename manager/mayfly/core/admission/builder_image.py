@@ -10,6 +10,7 @@ known is not there.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterator
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,10 @@ _NEWTIME = 0x80  # of unshare alone: clone has a signal's number there
 SHUT = _NEWCGROUP | _NEWIPC | _NEWPID | _NEWNET
 _ENOSYS = 38  # what a C library takes as "use clone": a filter cannot read the flags of clone3
 _VSOCK = 40  # the family of sockets that lead out of a virtual machine
+# ioctl(2): a file's owner may give it to another project, or have what is made in a directory be of none, and
+# so leaves the size that a disk keeps by projects (FS_IOC_FSSETXATTR, FS_IOC_SETFLAGS, FS_IOC32_SETFLAGS).
+_OF_PROJECTS = (0x401C_5820, 0x4008_6602, 0x4004_6602)
+_WORD = 32  # bits of an ioctl's number that the kernel reads, whatever the rest of the argument is
 _PERSONALITIES = (0, 0x8, 0x2_0000, 0x2_0008, 0xFFFF_FFFF)
 # What a user namespace makes of use: roots and names of one's own.
 _OF_NAMESPACES = "mount pivot_root setdomainname sethostname umount umount2"
@@ -41,7 +46,7 @@ _CALLS = """
     getpeername getpgid getpgrp getpid getppid getpriority getrandom getresgid getresgid32 getresuid
     getresuid32 getrlimit getrusage getsid getsockname getsockopt gettid gettimeofday getuid
     getuid32 getxattr getxattrat inotify_add_watch inotify_init inotify_init1 inotify_rm_watch
-    io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit ioctl
+    io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit
     ioprio_get ioprio_set ipc kill landlock_add_rule landlock_create_ruleset landlock_restrict_self
     lchown lchown32 lgetxattr link linkat listen listxattr listxattrat llistxattr lremovexattr lseek
     lsetxattr lstat lstat64 madvise map_shadow_stack membarrier memfd_create memfd_secret mincore
@@ -91,6 +96,10 @@ def calls() -> str:
         _no_bits("unshare", SHUT | _NEWTIME),
         {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": _ENOSYS},
         _compared("socket", _VSOCK, "SCMP_CMP_NE"),
+        *(
+            _compared("ioctl", bits, "SCMP_CMP_MASKED_EQ", value, index=1)
+            for bits, value in all_but(_OF_PROJECTS)
+        ),
         *(_compared("personality", one, "SCMP_CMP_EQ") for one in _PERSONALITIES),
     ]
     return json.dumps(
@@ -111,6 +120,21 @@ def _no_bits(call: str, bits: int) -> dict[str, Any]:
     return _compared(call, bits, "SCMP_CMP_MASKED_EQ")
 
 
-def _compared(call: str, value: int, how: str) -> dict[str, Any]:
-    argument = {"index": 0, "value": value, "valueTwo": 0, "op": how}
+def all_but(shut: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Which bits are compared, and with what, so that all numbers of 32 bits but these fit one: a filter of
+    allowing rules compares for "not" all 64 bits alone, of which a caller chooses the other half.
+    """
+    for place in range(_WORD):
+        before = (2**_WORD - 1) << (place + 1) & (2**_WORD - 1)
+        mask = before | 1 << place
+        for start in sorted({one & before for one in shut}):
+            for value in (start, start | 1 << place):
+                if all(one & mask != value for one in shut):
+                    yield mask, value
+
+
+def _compared(
+    call: str, value: int, how: str, second: int = 0, *, index: int = 0
+) -> dict[str, Any]:
+    argument = {"index": index, "value": value, "valueTwo": second, "op": how}
     return {"names": [call], "action": "SCMP_ACT_ALLOW", "args": [argument]}
