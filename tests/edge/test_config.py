@@ -1064,6 +1064,13 @@ MISTAKES: list[tuple[str, str]] = [
         pool('containers = true\nbuilder = "b"\nsecurity = { cap_drop = ["SETUID", "SETGID"] }'),
         "builder: needs SETGID and SETUID, which security.cap_drop takes away",
     ),
+    *(
+        (
+            pool(f'sudo = true\ncontainers = true\nbuilder = "b"\nsecurity.cap_drop = ["{name}"]'),
+            f"builder: gives {name} back, which security.cap_drop takes away: leave one out",
+        )
+        for name in ("DAC_OVERRIDE", "FOWNER", "FSETID")
+    ),
     (
         pool('registries = [{ address = "r.lab", user = "u", password = { file = "/p" } }]'),
         "registries: has no meaning without containers = true",

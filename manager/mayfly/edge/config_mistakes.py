@@ -23,6 +23,8 @@ LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bo
 HARMLESS_TO_NETWORKS = frozenset({*SUDO_CAPABILITIES, "IPC_LOCK", "SYS_NICE", "SYS_RESOURCE"})
 # By which root in a container gives a user namespace of its own all the numbers that it has itself.
 MAPPING = ("SETFCAP", "SETGID", "SETUID")
+# What root of a user namespace has over files whose owners have a number there, whatever its container lacks.
+OVER_FILES = ("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID")
 SOCKET_MAX = 107  # sun_path less its final zero
 
 
@@ -171,6 +173,9 @@ def _builder(pool: model.PoolSpec, image: str) -> Iterator[tuple[Where, str]]:
         yield ("builder",), why
     if lost := [name for name in MAPPING if name in pool.security.cap_drop]:
         why = f"needs {' and '.join(lost)}, which security.cap_drop takes away: leave one out"
+        yield ("builder",), why
+    if given := [name for name in OVER_FILES if name in pool.security.cap_drop]:
+        why = f"gives {' and '.join(given)} back, which security.cap_drop takes away: leave one out"
         yield ("builder",), why
 
 
