@@ -70,7 +70,8 @@ class AgentsContainers:
                 written += layer_size(entry)
                 written += _kept_for(root / "containers" / str(entry["Id"]))
             places += self._volumes(generation)
-        held = disk_use([*dict.fromkeys(places)], max(0.001, last - time.monotonic()))
+        left = last - time.monotonic()
+        held = disk_use([*dict.fromkeys(places)], left) if left > 0 else None
         if held is None:
             raise Unmeasured(
                 f"counting the files of agent {generation} takes more than {within:g} s"
