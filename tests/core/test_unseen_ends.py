@@ -10,7 +10,7 @@ from mayfly.core.capabilities import Capabilities
 from mayfly.core.model import STOP_GRACE, Generation, JobId, SlotName
 from mayfly.core.notice import DOUBT
 from mayfly.core.slots import UNSEEN_MARGIN
-from mayfly.core.unseen_ends import on_its_gpus, unseen_ends
+from mayfly.core.unseen_ends import after_loss, after_opening, on_its_gpus, unseen_ends
 from mayfly.service.status import statuses
 from tests.core.simulator import Host, Manager, desire, pool, specs
 
@@ -125,6 +125,46 @@ def test_a_slots_own_agent_too_waits_for_a_host_that_was_lost() -> None:
     assert on_its_gpus(ends, spec, agent, manager.host.now) is not None
     later = manager.host.now + STOP_GRACE + UNSEEN_MARGIN + 1.0
     assert on_its_gpus(ends, spec, agent, later) is None
+
+
+@pytest.mark.parametrize("second", [("GPU-1",), ()], ids=["another GPU", "it is not known"])
+def test_a_second_loss_in_a_slot_forgets_nothing_of_the_first(second: tuple[str, ...]) -> None:
+    """Two hosts may be lost; the one of the first agent comes back last."""
+    manager = gone(("GPU-0",))
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
+    again = manager.own("a-0")
+    manager.host.boxes[again].devices = second
+    manager.run()
+    assert runs(manager, manager.submit("a")) == again
+    del manager.host.boxes[again]
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 600.0)
+    other = made_anew(manager, ("GPU-0",))
+    manager.host.boxes[manager.own("a-0")].devices = ("GPU-2",)
+    manager.run()
+    one, two = manager.submit("a"), manager.submit("a")
+    assert other not in (runs(manager, one), runs(manager, two))
+    manager.pass_time(STOP_GRACE + UNSEEN_MARGIN + 1.0)
+    assert other in (runs(manager, one), runs(manager, two))
+
+
+def test_what_was_not_known_of_a_first_loss_is_waited_for_after_a_second_too() -> None:
+    """For as long as a second one is; and it keeps nobody for ever."""
+    manager = gone(())
+    made_anew(manager, ("GPU-2",))
+    now, mine = manager.host.now, SlotName("a-0")
+    known = replace(manager.memory.slots[mine], unseen_end=now)
+    assert after_loss(known, ()) == ()
+    assert after_loss(replace(known, unseen_end=None), ("GPU-1",)) == ("GPU-1",)
+    slots = {mine: replace(known, unseen_devices=after_loss(known, ("GPU-1",)))}
+    spec = next(one for one in manager.desired.slots if one.name == "a-1")
+    agent = replace(manager.memory.agents[manager.own("a-1")], ready=now)
+    ends = unseen_ends(manager.desired, replace(manager.memory, slots=slots), now)
+    assert on_its_gpus(ends, spec, agent, now) is not None
+    left = after_opening(slots, replace(agent, devices=("GPU-1",)))[mine]
+    memory = replace(manager.memory, slots={mine: replace(known, unseen_devices=left)})
+    assert unseen_ends(manager.desired, memory, now)
+    over = now + STOP_GRACE + UNSEEN_MARGIN + 1.0
+    assert not unseen_ends(manager.desired, memory, over)
 
 
 @pytest.mark.parametrize(

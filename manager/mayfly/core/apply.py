@@ -397,7 +397,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             if known is not None:
                 draft.slot(known.slot, vacant_since=at)
                 if fact.unseen:
-                    draft.slot(known.slot, unseen_end=at, unseen_devices=known.devices)
+                    left = unseen_ends.after_loss(draft.slots[known.slot], known.devices)
+                    draft.slot(known.slot, unseen_end=at, unseen_devices=left)
                 for name, run in failed_runs.after_end(draft.slots, known, fact).items():
                     draft.slot(name, failed_run=run)
         case ResultsTaken(at=at, generation=generation):

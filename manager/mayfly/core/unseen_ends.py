@@ -16,6 +16,7 @@ from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpe
 from mayfly.core.slots import UNSEEN_MARGIN, SlotStatus, within
 
 UUIDS = ("GPU-", "MIG-")  # how those of NVIDIA's begin
+UNNAMED = ""  # stands among the names of GPUs for those that the engine did not name
 NOTICED = 30.0  # seconds in which it is noticed that an agent is gone, and more
 
 
@@ -65,8 +66,9 @@ def unseen_ends(
     for name, since, devices in found:
         spec = specs.get(name)
         lasts = (spec.stop_grace if spec is not None else longest) + UNSEEN_MARGIN
-        has_gpus = spec is None or bool(spec.pool.devices or devices)
-        if has_gpus and (devices or within(now, since, lasts)):
+        named = any(devices)  # (UNNAMED alone is nothing that an agent's gate could be found on.)
+        has_gpus = spec is None or bool(spec.pool.devices or named)
+        if has_gpus and (named or within(now, since, lasts)):
             ends.append(UnseenEnd(name, since, lasts, devices))
     return tuple(ends)
 
@@ -99,6 +101,17 @@ def _met(end: UnseenEnd, spec: SlotSpec, agent: Agent) -> UnseenEnd | None:
     # Who stood at its gate before has had its GPUs since then.
     early = agent.ready is not None and agent.ready <= end.since - NOTICED
     return None if early else end
+
+
+def after_loss(known: SlotMemory, devices: tuple[str, ...]) -> tuple[str, ...]:
+    """The GPUs that processes of that slot may be on once an agent with those is gone, too: nobody has been
+    on what was left of the ones before.
+    """
+    if known.unseen_end is None:
+        return devices
+    before = known.unseen_devices
+    both = tuple(dict.fromkeys((*before, *devices)))
+    return (*both, UNNAMED) if both and UNNAMED not in both and not (before and devices) else both
 
 
 def after_opening(
