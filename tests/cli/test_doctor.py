@@ -224,7 +224,7 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "engine.containers",
         State.FAIL,
         "jobs of pool local wait: the gateway does not run",
-        "sudo systemctl start mayfly-gateway",
+        "sudo systemctl restart mayfly-gateway",
     ),
     (
         replace(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.admission.grant import known_keys
 from mayfly.core.model import Condition, GatewayHealth, Generation, PoolName, Severity
 from mayfly.edge.doors import Doors
 from mayfly.edge.gateway_control import ASKED_EVERY, GatewayControl, rung
@@ -135,7 +136,7 @@ def test_what_the_gateway_sees_of_the_host_is_read_and_what_nobody_understands_i
     clock = Clock()
     control = GatewayControl(root, clock)
     with answering(root) as gateway:
-        gateway.said = json.dumps({"version": "1", "conditions": [one]}).encode()
+        gateway.said = json.dumps({"conditions": [one]}).encode()
         for _ in range(2):  # as it was said, while it is not asked
             assert control.health() == GatewayHealth(
                 "", (Condition("x.y", Severity.WARNING, "so", "# do", PoolName("gpu")),)
@@ -144,6 +145,26 @@ def test_what_the_gateway_sees_of_the_host_is_read_and_what_nobody_understands_i
             clock.now += ASKED_EVERY
             gateway.said = strange
             assert control.health() == GatewayHealth()
+    control.close()
+
+
+def test_one_that_does_not_read_all_that_is_written_for_it_is_waited_for(root: Path) -> None:
+    """An upgrade leaves the old one there until nobody speaks with it."""
+    clock = Clock()
+    control = GatewayControl(root, clock)
+    keys = sorted(known_keys())
+    with answering(root) as gateway:
+        for read, serves in (
+            ([one for one in keys if one != "limits.disk"], False),
+            (None, False),  # it is of before it told so
+            (keys, True),
+            ([*keys, "younger"], True),
+        ):
+            told = {"version": "0.0.1"} | ({} if read is None else {"grant": read})
+            gateway.said = json.dumps(told).encode()
+            missing = control.health().missing
+            assert missing == "" if serves else "another version (0.0.1)" in missing
+            clock.now += ASKED_EVERY
     control.close()
 
 

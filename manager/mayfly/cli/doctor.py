@@ -310,7 +310,7 @@ def _containers(facts: Facts) -> Iterator[Verdict]:
     elif facts.gateway is None:
         yield skip("only root may ask the gateway: sudo mayfly doctor")
     elif facts.gateway.missing:
-        fix = "sudo systemctl start mayfly-gateway"
+        fix = "sudo systemctl restart mayfly-gateway"
         yield fail(f"jobs of pool {pools} wait: {facts.gateway.missing}", fix)
     else:
         yield ok(f"the gateway serves the jobs of pool {pools}")

@@ -154,6 +154,6 @@ def gateway_conditions(config: Config, world: World, memory: Memory) -> list[Con
             Severity.ERROR,
             f"jobs of pool {', '.join(pools)} wait: they may have containers of their own, and "
             f"{world.gateway}",
-            "sudo systemctl start mayfly-gateway",
+            "sudo systemctl restart mayfly-gateway",
         )
     ]

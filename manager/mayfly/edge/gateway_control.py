@@ -17,6 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from mayfly import __version__
+from mayfly.core.admission.grant import known_keys
 from mayfly.core.model import Condition, GatewayHealth, PoolName, Severity
 from mayfly.edge import door_places
 
@@ -56,7 +58,7 @@ class GatewayControl:
             connection.close()
             return GatewayHealth(f"the gateway is not well (status {reply.status})")
         self._kept, self._answered = connection, self._clock()
-        self._said = GatewayHealth("", _conditions(said))
+        self._said = GatewayHealth(_strange(said), _conditions(said))
         return self._said
 
     def close(self) -> None:
@@ -106,6 +108,21 @@ def _connected(path: Path, timeout: float | None) -> socket.socket:
         end.close()
         raise
     return end
+
+
+def _strange(said: bytes) -> str:
+    """Why a gateway of another version cannot serve those whose grants this one writes; "": it can."""
+    try:
+        told = json.loads(said)
+        version, read = told["version"], set(told.get("grant") or ())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    if known_keys() <= read:
+        return ""
+    return (
+        f"the gateway is still of another version ({version}) than the manager ({__version__}); it begins "
+        "anew by itself once no job speaks with it, and a restart breaks off what jobs do there"
+    )
 
 
 def _conditions(said: bytes) -> tuple[Condition, ...]:

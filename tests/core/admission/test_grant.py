@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.admission.grant import Grant, grant_text, read_grant
+from mayfly.core.admission.grant import Grant, GrantLimits, grant_text, known_keys, read_grant
 from tests.core.admission.granted import GRANT
 
 
@@ -21,6 +21,22 @@ from tests.core.admission.granted import GRANT
 )
 def test_a_grant_comes_back_as_it_was_written(grant: Grant) -> None:
     assert read_grant(grant_text(grant)) == grant
+
+
+def test_a_grant_that_asks_for_nothing_more_is_what_an_older_gateway_reads() -> None:
+    """It knows no key that came later, and refuses what has one."""
+    least = Grant("h", "p", "p-0", GRANT.generation, "c", "s", "d")
+    must = {"host", "pool", "slot", "generation", "container", "seal", "door"}
+    assert set(json.loads(grant_text(least))) == must
+    some = replace(least, limits=GrantLimits(memory=1), builder="image")
+    assert json.loads(grant_text(some))["limits"] == {"memory": 1}
+    assert read_grant(grant_text(some)) == some
+
+
+def test_each_key_that_is_read_is_told() -> None:
+    keys = known_keys()
+    assert {"host", "limits", "limits.disk", "registries.address", "gpu.env"} <= keys
+    assert "security.ulimits.soft" in keys
 
 
 @pytest.mark.parametrize(

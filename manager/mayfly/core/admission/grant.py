@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import types
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from mayfly.core.model import Generation, Registry
@@ -174,8 +174,43 @@ class Grant:
 
 
 def grant_text(grant: Grant) -> str:
-    """The grant as its file has it."""
-    return json.dumps(asdict(grant), ensure_ascii=False, indent=1) + "\n"
+    """The grant as its file has it: what is as it is unless it is said is left out, so that a gateway of an
+    older version reads each grant that asks for nothing which it does not know. (So what a key is by itself
+    must never come to allow less: an older one would go on to allow more.)
+    """
+    return json.dumps(_said(grant), ensure_ascii=False, indent=1) + "\n"
+
+
+def _said(record: Any) -> dict[str, Any]:
+    """The fields of a record that are not as they are by themselves, and those that must be there."""
+    said = {}
+    for one in fields(record):
+        value = getattr(record, one.name)
+        usual = one.default if one.default_factory is MISSING else one.default_factory()
+        if usual is MISSING or value != usual:
+            said[one.name] = _plain(value)
+    return said
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return _said(value)
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return value
+
+
+def known_keys(kind: Any = Grant, where: str = "") -> frozenset[str]:
+    """Each key that this version reads, those of records with their record's: ``limits.disk``."""
+    found = set()
+    for name, hint in get_type_hints(kind).items():
+        found.add(where + name)
+        for inner in (hint, *get_args(hint)):
+            if isinstance(inner, type) and is_dataclass(inner):
+                found |= known_keys(inner, f"{where}{name}.")
+    return frozenset(found)
 
 
 def read_grant(text: str | bytes) -> Grant:

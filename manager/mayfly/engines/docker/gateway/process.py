@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mayfly import __version__
-from mayfly.core.admission.grant import Grant
+from mayfly.core.admission.grant import Grant, known_keys
 from mayfly.core.naming import is_generation
 from mayfly.edge import door_places, systemd
 from mayfly.engines.docker.gateway.container_events import ContainerEvents
@@ -205,6 +205,9 @@ class Gateway:
     def _health(self) -> dict[str, Any]:
         return {
             "version": __version__,
+            "grant": sorted(
+                known_keys()
+            ),  # by which a manager of another version sees what it reads
             "started": self._started,
             "agents": len(self._doors),
             "connections": sum(door.connections for door in self._doors.values()),
