@@ -6,10 +6,11 @@ import http.server
 import json
 import os
 import select
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -185,6 +186,39 @@ def test_one_that_is_not_well_is_asked_each_time(root: Path) -> None:
         assert control.health().missing == ""
         assert len(gateway.asked) == 3
     control.close()
+
+
+def test_one_that_hangs_is_not_waited_for_in_each_look(root: Path) -> None:
+    clock = Clock()
+    control = GatewayControl(root, clock, answer=0.05)
+    root.mkdir(mode=0o700)
+    handle = os.open(root, os.O_PATH)
+    with socket.socket(socket.AF_UNIX) as hangs:
+        hangs.bind(f"/proc/self/fd/{handle}/control.sock")
+        hangs.listen()
+        hangs.settimeout(0.0)
+
+        def asked() -> int:
+            """How often, since it was asked for."""
+            found = 0
+            with suppress(BlockingIOError):
+                while True:
+                    hangs.accept()[0].close()
+                    found += 1
+            return found
+
+        for _ in range(50):
+            assert "does not answer" in control.health().missing
+        assert asked() == 1
+        clock.now += ASKED_EVERY
+        assert "does not answer" in control.health().missing
+        assert asked() == 1, "it may answer by now"
+        (root / "control.sock").unlink()
+        assert control.health().missing == "the gateway does not run"
+        with answering(root):
+            assert control.health().missing == "", "another one has come"
+        control.close()
+    os.close(handle)
 
 
 def test_a_door_that_is_made_is_told_to_the_gateway_and_one_that_is_away_costs_nothing(

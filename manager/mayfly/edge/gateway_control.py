@@ -2,7 +2,8 @@
 
 Each look at the Engine wants to know, some eight for a job, and an answer is a millisecond of processor time.
 So a connection on which it has answered is kept: that of a gateway that has ended is closed, which is seen
-without asking, and one that hangs is found out a few seconds later.
+without asking, and one that hangs is found out a few seconds later. Nor is one that hangs waited for in each
+look: that it does counts as long as an answer, unless another socket has taken the place of its own.
 """
 
 from __future__ import annotations
@@ -30,20 +31,24 @@ RINGING = 0.2  # seconds that a word to it may take; it looks by itself soon aft
 class GatewayControl:
     """The gateway below one directory, as it is asked; used from one thread."""
 
-    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        self._root = root
+    def __init__(
+        self, root: Path, clock: Callable[[], float] = time.monotonic, answer: float = ANSWER
+    ) -> None:
+        self._path = root / door_places.CONTROL
         self._clock = clock
+        self._answer = answer
         self._kept: _Connection | None = None  # on which it has answered last that it is well
-        self._answered = 0.0  # when that was
+        self._hung: _Socket | None = None  # at which nobody answered in time
+        self._told = 0.0  # when that was
         self._said = GatewayHealth()  # what it said
 
     def health(self) -> GatewayHealth:
         """How the gateway fares."""
-        if self._kept is not None:
-            if self._clock() < self._answered + ASKED_EVERY and self._kept.stands():
-                return self._said
-            self.close()
-        connection = _Connection(self._root / door_places.CONTROL, ANSWER)
+        if self._clock() < self._told + ASKED_EVERY and self._is_as_it_was():
+            return self._said
+        self.close()
+        at = _socket_at(self._path)
+        connection = _Connection(self._path, self._answer)
         try:
             connection.request("GET", door_places.HEALTH)
             reply = connection.getresponse()
@@ -53,16 +58,26 @@ class GatewayControl:
             return GatewayHealth("the gateway does not run")
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            return GatewayHealth(f"the gateway does not answer ({error or type(error).__name__})")
+            why = f"the gateway does not answer ({error or type(error).__name__})"
+            if isinstance(error, TimeoutError):  # the others have cost no time
+                self._hung, self._told, self._said = at, self._clock(), GatewayHealth(why)
+            return GatewayHealth(why)
         if reply.status != http.client.OK:
             connection.close()
             return GatewayHealth(f"the gateway is not well (status {reply.status})")
-        self._kept, self._answered = connection, self._clock()
+        self._kept, self._told = connection, self._clock()
         self._said = GatewayHealth(_strange(said), _conditions(said))
         return self._said
 
+    def _is_as_it_was(self) -> bool:
+        """Whether it can be seen without asking that what it said holds."""
+        if self._kept is not None:
+            return self._kept.stands()
+        return self._hung is not None and self._hung == _socket_at(self._path)
+
     def close(self) -> None:
         """Keep no connection."""
+        self._hung = None
         if self._kept is not None:
             self._kept.close()
             self._kept = None
@@ -72,6 +87,18 @@ def rung(root: Path) -> None:
     """Tell the gateway below that directory that an agent's door is there; nobody waits for its answer."""
     with suppress(OSError), _connected(root / door_places.CONTROL, RINGING) as bell:
         bell.sendall(f"POST {door_places.LOOK} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+
+
+_Socket = tuple[int, int, int]  # which it is, and when it was made
+
+
+def _socket_at(path: Path) -> _Socket | None:
+    """``None``: there is none."""
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino, about.st_ctime_ns
 
 
 class _Connection(http.client.HTTPConnection):
