@@ -25,12 +25,13 @@ from mayfly.core.actions import (
     Thaw,
     Weigh,
 )
+from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.model import ContainerId, Generation, JobId, PoolName, SlotName
 from mayfly.core.naming import pool_of
 from mayfly.edge.faults import Passing
 from mayfly.service.bugs import Bug
 from mayfly.service.perform import ActionResult, Done, Failed, Performer
-from mayfly.service.workers import BRING, MAKE, OPEN, REMOVE, SERVICE, SIGNAL, Workers
+from mayfly.service.workers import BRING, MAKE, MAKE_WAITING, OPEN, REMOVE, SERVICE, SIGNAL, Workers
 from tests.core.simulator import pool as pool_of_tests
 from tests.core.simulator import specs
 
@@ -107,6 +108,29 @@ def test_a_pool_that_hangs_delays_no_other(stage: Stage) -> None:
         assert stage.next() == Done(action)
     stage.performer.healed.set()
     assert {type(stage.next()) for _ in hanging} == {Done}
+
+
+@pytest.mark.parametrize(
+    ("engine", "slots", "most"),
+    [
+        (EVERYTHING, 12, MAKE),
+        (replace(EVERYTHING, preparing=600.0), 12, 12),
+        (replace(EVERYTHING, preparing=600.0), 2, MAKE),
+        (replace(EVERYTHING, preparing=600.0), 100, MAKE_WAITING),
+    ],
+    ids=["images are there", "each of its slots", "few slots", "bounded"],
+)
+def test_agents_that_wait_for_an_image_keep_no_other_slot_of_their_pool_waiting(
+    stage: Stage, engine: Capabilities, slots: int, most: int
+) -> None:
+    of_pool = pool_of_tests(SICK, slots)
+    made = [replace(spec, engine=engine) for spec in specs(of_pool)]
+    for number, spec in enumerate(made):
+        generation = Generation(f"g{number:012}")
+        stage.workers.begin(Prepare(generation, spec, spec.name, "it is free"), None)
+    assert len(threads_of(SICK)) == min(slots, most)
+    stage.performer.healed.set()
+    assert {type(stage.next()) for _ in made} == {Done}
 
 
 def test_a_lane_has_no_more_threads_than_it_had_to_do_at_once(stage: Stage) -> None:

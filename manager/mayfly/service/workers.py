@@ -50,6 +50,9 @@ BUG_REST = 10.0  # seconds before an action in which a bug struck is tried again
 THREAD_REST = 5.0  # seconds before one is tried again for which no thread was to be had
 # How many actions of a lane of one pool are performed at once.
 MAKE = 8
+# Those of a pool whose engine has an image fetched while a pod is there for it, which may take half an hour:
+# as many as the pool has slots, and no more than this.
+MAKE_WAITING = 64
 REMOVE = 4
 SIGNAL = 2  # apart from what removes: an end that is asked for waits for nobody's files
 OPEN = 2
@@ -202,8 +205,10 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         ):
             return f"service-{pool}", pool, SERVICE
         case Prepare() | MakeSandbox():
-            pool = action.spec.pool.name
-            return f"make-{pool}", pool, MAKE
+            of = action.spec.pool
+            waits = action.spec.engine.preparing is not None
+            most = max(MAKE, min(of.slots, MAKE_WAITING)) if waits else MAKE
+            return f"make-{of.name}", of.name, most
         case CheckSandbox():  # the slot's next agent waits for it
             pool = naming.pool_of(action.slot)
             return f"make-{pool}", pool, MAKE
