@@ -146,6 +146,18 @@ def test_what_cannot_come_any_more_is_not_waited_for(engine: Things, place: Path
     assert not place.exists()
 
 
+def test_a_clock_that_was_set_back_prolongs_no_wait(engine: Things, place: Path) -> None:
+    killed(place, "containers", -3600)
+    with pytest.raises(Passing, match="may still come"):
+        cleared(engine, place)
+    (note,) = (place / "over/making").iterdir()
+    since = note.stat().st_mtime
+    assert since <= time.time()
+    os.utime(note, (since - LATE_SECONDS - 1, since - LATE_SECONDS - 1))
+    cleared(engine, place)
+    assert not place.exists()
+
+
 def test_a_note_that_nobody_can_read_is_waited_for_and_no_longer(
     engine: Things, place: Path
 ) -> None:

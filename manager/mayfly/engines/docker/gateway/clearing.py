@@ -140,6 +140,8 @@ def _late(place: Path, belongs: _Belongings) -> str:
         with suppress(FileNotFoundError):
             age = time.time() - note.stat().st_mtime
             kind, name = _noted(note)
+            if age < 0:  # the clock was set back: it has its time from now, and no more
+                os.utime(note)
             if age > LATE_SECONDS or (kind and belongs.has(kind, name)):
                 note.unlink()  # what is there is removed with all else
             else:
