@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import ssl
 import threading
@@ -82,6 +83,39 @@ def test_a_token_that_is_replaced_in_a_kubeconfig_is_used_once_it_is_there_whole
         assert found.headers() == {"Authorization": "Bearer first"}
     file.write_text(whole)
     assert found.headers() == {"Authorization": "Bearer the-second"}
+
+
+def replaced_as_it_is_read(file: Path, old: str, new: str) -> threading.Thread:
+    """Whoever reads that file next reads the old text, while the new one is there already."""
+    file.unlink(missing_ok=True)
+    os.mkfifo(file)
+
+    def write() -> None:
+        with file.open("w") as pipe:
+            other = file.with_name("other")
+            other.write_text(new)
+            other.replace(file)
+            pipe.write(old)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+def test_a_kubeconfig_that_is_replaced_as_it_is_read_is_read_again(tmp_path: Path) -> None:
+    found = reached(tmp_path, {"token": "first"})
+    assert found.headers() == {"Authorization": "Bearer first"}
+    file = tmp_path / "kubeconfig"
+    first = file.read_text()
+    texts = [first.replace("first", name) for name in ("second", "third", "fourth")]
+    writer = replaced_as_it_is_read(file, *texts[:2])
+    assert found.headers() == {"Authorization": "Bearer second"}
+    writer.join()
+    assert found.headers() == {"Authorization": "Bearer third"}
+    writer = replaced_as_it_is_read(file, *texts[1:])
+    found = access(Cluster(kubeconfig=str(file)))
+    writer.join()
+    assert found.headers() == {"Authorization": "Bearer fourth"}
 
 
 def certificate(place: Path) -> bytes:

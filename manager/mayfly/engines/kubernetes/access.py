@@ -233,10 +233,10 @@ class _OfUser:
         self._name = name
         self._context = context
         self._token = str(said.get("token") or "")
+        # Nothing is known of the file as it was before this was read: it is read again by the first who asks.
         self._states: tuple[State | None, ...] = ()
         self._reading = threading.Lock()
         self._take(said)
-        self._states = self._now(said)
 
     def token(self) -> str:
         """That stands there."""
@@ -247,19 +247,22 @@ class _OfUser:
         if self._states == self._now(self._said):
             return
         with self._reading:
+            before = _state(self._path)  # it may be replaced as it is read
             try:
                 user, _ = _named([(self._path, _document(self._path))], "users", self._name)
                 said = user.get("user") or {}
-                states = self._now(said)
+                states = (before, *self._beside(said))
                 self._take(said)
             except (Refused, KeyError, TypeError, AttributeError, OSError, ValueError):
                 return  # (ssl.SSLError is an OSError, binascii.Error a ValueError.)
             self._states = states
 
     def _now(self, said: Mapping[str, Any]) -> tuple[State | None, ...]:
+        return _state(self._path), *self._beside(said)
+
+    def _beside(self, said: Mapping[str, Any]) -> tuple[State | None, ...]:
         named = (said.get(one) for one in ("client-certificate", "client-key"))
-        paths = (self._path, *(self._path.parent / one for one in named if one))
-        return tuple(map(_state, paths))
+        return tuple(_state(self._path.parent / one) for one in named if one)
 
     def _take(self, said: Mapping[str, Any]) -> None:
         if self._context is not None:
