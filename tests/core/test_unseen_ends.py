@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from mayfly.core.capabilities import Capabilities
-from mayfly.core.model import STOP_GRACE, Generation, JobId, SlotName
+from mayfly.core.model import STOP_GRACE, ContainerId, Death, Generation, JobId, SlotName
 from mayfly.core.notice import DOUBT
 from mayfly.core.slots import UNSEEN_MARGIN
 from mayfly.core.unseen_ends import after_loss, after_opening, on_its_gpus, unseen_ends
@@ -188,6 +189,23 @@ def test_before_there_is_an_account_of_that_end_it_is_waited_for_already() -> No
     manager.host.boxes[manager.own("a-1")].devices = ("GPU-0",)
     manager.turn()
     assert runs(manager, manager.submit("a")) is None
+
+
+def test_who_died_without_a_code_may_be_at_work_before_a_look_shows_it_gone() -> None:
+    manager = gone(("GPU-0",))
+    world, now = manager.state.observed.world, manager.host.now
+    (busy,) = (one for one in manager.memory.agents.values() if one.opened is not None)
+    assert busy.generation in (world.containers or {}), "no look has been since"
+
+    def may_be_on(**changes: Any) -> list[tuple[str, ...]]:
+        ends = unseen_ends(manager.desired, manager.memory, now, replace(world, **changes))
+        return [one.devices for one in ends]
+
+    died = {code: {busy.generation: Death(ContainerId("c"), code, now)} for code in (None, 137)}
+    assert may_be_on() == []
+    assert may_be_on(deaths=died[137]) == []
+    assert may_be_on(deaths=died[None]) == [("GPU-0",)]
+    assert may_be_on(deaths=died[None], ended=frozenset({busy.generation})) == []
 
 
 def test_an_agent_that_stood_at_its_gate_long_before_has_gpus_of_its_own() -> None:

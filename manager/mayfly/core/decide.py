@@ -106,7 +106,7 @@ def decide(
         lightened=lightened,
         written=written,
         surplus=dispatch.in_surplus(dispatches, gates, memory, now),
-        unseen=unseen_ends(desired, memory, now, world.containers),
+        unseen=unseen_ends(desired, memory, now, world),
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)

@@ -8,11 +8,11 @@ then on they have that time, however long ago their agent went. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from mayfly.core.memory import Agent, Memory, SlotMemory
-from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpec
+from mayfly.core.model import STOP_GRACE, Desired, Generation, SlotName, SlotSpec, World
 from mayfly.core.slots import UNSEEN_MARGIN, SlotStatus, within
 
 UUIDS = ("GPU-", "MIG-")  # how those of NVIDIA's begin
@@ -39,11 +39,10 @@ def unseen_ends(
     desired: Desired,
     memory: Memory,
     now: float,
-    containers: Collection[Generation] | None = None,
+    world: World | None = None,
 ) -> tuple[UnseenEnd, ...]:
-    """Those whose time is not over, or whose GPUs have had no work since; ``containers`` are the agents that
-    have one: who has been given work and has none may be at it, before there is an account of its end.
-    ``None``: that is not asked.
+    """Those whose time is not over, or whose GPUs have had no work since; by ``world``, too, who has been
+    given work and is gone without a word, before there is an account of its end. ``None``: that is not asked.
     """
     specs = {spec.name: spec for spec in desired.slots if not spec.engine.on_this_host}
     if not specs:
@@ -57,10 +56,10 @@ def unseen_ends(
     found += [
         (agent.slot, now, agent.devices)
         for agent in memory.agents.values()
-        if containers is not None
-        and agent.generation not in containers
+        if world is not None
         and agent.committed is not None
         and not agent.settled
+        and _may_be_gone(agent.generation, world)
     ]
     ends = []
     for name, since, devices in found:
@@ -71,6 +70,14 @@ def unseen_ends(
         if has_gpus and (named or within(now, since, lasts)):
             ends.append(UnseenEnd(name, since, lasts, devices))
     return tuple(ends)
+
+
+def _may_be_gone(generation: Generation, world: World) -> bool:
+    """Whether its container is away, or will be in the next look, and nobody said how it ended."""
+    if world.containers is not None and generation not in world.containers:
+        return True
+    death = world.deaths.get(generation)
+    return death is not None and death.exit_code is None and generation not in world.ended
 
 
 def on_its_gpus(
