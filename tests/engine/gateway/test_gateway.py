@@ -642,7 +642,7 @@ def test_it_gives_systemd_signs_of_life_and_says_how_it_fares(
     told = until(lambda: _sign(gateway.told), "a sign of life")
     assert b"1 agent may use containers" in told
     health = gateway.control("GET", "/v1/health")
-    assert set(health) == {"version", "started", "agents", "connections", "conditions"}
+    assert set(health) == {"version", "started", "agents", "connections", "conditions", "grant"}
     assert gateway.stop() == 0
 
 
