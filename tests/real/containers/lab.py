@@ -10,17 +10,17 @@ is what nobody here wrote: the docker command, compose and Testcontainers, of ``
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
+from mayfly.core.admission.grant import read_grant
 from mayfly.core.model import LABEL_GENERATION
 from tests.engine import command
 from tests.engine.gateway_process import Gateway
@@ -253,9 +253,9 @@ class Lab:
         return inspected(self.engine, kind, *names)
 
     def grant(self, generation: str) -> dict[str, Any]:
-        """What that agent may do."""
+        """What that agent may do, with all that its file leaves out."""
         place = self.manager.state / "gateway/agents" / generation / "live/grant.json"
-        return dict(json.loads(place.read_text()))
+        return asdict(read_grant(place.read_bytes()))
 
     def generation(self, slot: str) -> str:
         """That of the slot's agent now."""
