@@ -11,7 +11,7 @@ import pytest
 from mayfly.core.facts import TurnAwaited, TurnEnded, TurnWaived
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.gpus import Gpus
-from mayfly.core.model import Config, HostSpec, JobState, PoolName, PoolSpec, SlotName
+from mayfly.core.model import Config, Generation, HostSpec, JobState, PoolName, PoolSpec, SlotName
 from mayfly.core.taking_turns import waits_for
 from mayfly.core.turns import Seat, Turns, decided
 from mayfly.service.status import statuses
@@ -218,6 +218,69 @@ def test_who_comes_back_after_a_week_has_nothing_to_catch_up() -> None:
         manager.host.now += HOUR
         end_all(manager)
     assert order in (["a-0", "b-0"] * 3, ["b-0", "a-0"] * 3)
+
+
+def hours_of(manager: TurnManager, hours: int) -> list[str]:
+    """Who had the GPUs in each hour, where every job lasts one and there are always more."""
+    order = []
+    for _ in range(hours):
+        for one in manager.pools:
+            jobs = [job for job in manager.memory.jobs.values() if job.pool == one.name]
+            for _ in range(3 - sum(job.agent is None for job in jobs)):
+                manager.submit(one.name)
+        manager.run()
+        order += running(manager)
+        manager.host.now += HOUR
+        end_all(manager)
+    return order
+
+
+def left_behind(manager: TurnManager, pool: str) -> None:
+    """Others had nothing to do with that pool's GPUs for most of twenty days, and were never without jobs."""
+    for one in manager.pools:
+        manager.submit(one.name)
+    manager.run()
+    used = {PoolName(pool): 20 * DAY}
+    facts = [
+        TurnEnded(manager.now, name, Generation("long-ago"), 0.0, had) for name, had in used.items()
+    ]
+    manager._write(facts)
+    manager.state = replace(manager.state, memory=manager.memory)
+
+
+def test_a_pool_that_had_little_to_do_for_days_has_saved_up_one_longest_turn_of_the_other() -> None:
+    manager = box(turning("a", 1, 1), turning("b", 1, 1), gpus=ONE)
+    left_behind(manager, "b")
+    order = hours_of(manager, 20)
+    assert order.index("b-0") <= 8, "its job that ran, six hours, and one as both have as much"
+    assert 5 <= order[8:].count("a-0") <= 7, "and from then on they have as much"
+
+
+def test_a_pool_left_behind_by_one_that_it_shares_no_gpu_with_starves_nobody_by_a_third() -> None:
+    manager = box(turning("a", 1, 4), turning("b", 1, 4), turning("w", 1, 8))
+    assert not set(manager.desired.slots[0].lease) & set(manager.desired.slots[1].lease)
+    left_behind(manager, "a")
+    order = hours_of(manager, 40)
+    last = order[-24:]
+    assert {name: last.count(name) > 3 for name in ("a-0", "b-0", "w-0")} == {
+        "a-0": True,
+        "b-0": True,
+        "w-0": True,
+    }, order
+
+
+def test_who_was_left_behind_is_as_far_behind_after_a_restart() -> None:
+    orders = []
+    for restarts in (False, True):
+        manager = box(turning("a", 1, 1), turning("b", 1, 1), gpus=ONE)
+        left_behind(manager, "b")
+        order = []
+        for _ in range(14):
+            order += hours_of(manager, 1)
+            if restarts:
+                manager.crash(())
+        orders.append(order)
+    assert orders[0] == orders[1]
 
 
 def test_a_pool_s_account_is_opened_and_closed_once_for_all_its_jobs() -> None:

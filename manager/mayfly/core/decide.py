@@ -49,7 +49,7 @@ from mayfly.core.queue import HALF_LIFE, Queue
 from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
-from mayfly.core.taking_turns import Wants, turns_of
+from mayfly.core.taking_turns import Wants, caught_up_by, turns_of
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
 from mayfly.core.unseen_ends import unseen_ends
 from mayfly.core.yielding import yields
@@ -207,6 +207,7 @@ class _Draft:
                 if reason is DoomReason.STALE:
                     self.rolling.add(agent.pool)  # one at a time
             case Act(actions=actions, facts=facts, until=until):
+                self._begin_turn(agent, facts)
                 self.record(*facts)
                 self.actions.extend(actions)
                 self.wake(until)
@@ -226,6 +227,13 @@ class _Draft:
         """Look again then."""
         if until is not None:
             self.wakes.append(until)
+
+    def _begin_turn(self, agent: Agent | None, facts: tuple[Fact, ...]) -> None:
+        """What a pool in turn has from here on counts from where its account is to be."""
+        if agent is not None and any(isinstance(fact, GateOpening) for fact in facts):
+            caught_up = caught_up_by(self.view, agent.pool)
+            if caught_up is not None:
+                self.record(caught_up)
 
     def _claim(self, agent: Agent, facts: tuple[Fact, ...]) -> None:
         """Whoever's gate is being opened has its GPUs, and the job that was next; a slot that is booked has

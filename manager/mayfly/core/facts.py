@@ -374,7 +374,9 @@ class JobEnded:
 
 @dataclass(frozen=True, slots=True)
 class TurnAwaited:
-    """turn.awaited: a pool in turn that had nothing to do has a job for its GPUs."""
+    """turn.awaited: a pool in turn that had nothing to do has a job for its GPUs, or begins a turn and was
+    further behind than it may catch up.
+    """
 
     at: float
     pool: PoolName

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from mayfly.core import belongings, naming
 from mayfly.core.dispatch import Dispatches
 from mayfly.core.ending import kept_failure
-from mayfly.core.facts import Fact
+from mayfly.core.facts import Fact, TurnAwaited
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
     ContainerState,
@@ -35,9 +35,10 @@ from mayfly.core.turns import (
     Seat,
     Turns,
     accounts,
+    caught_up,
     changes,
     decided,
-    rivals_of,
+    levels,
 )
 
 # Seconds for which GPUs are kept for an agent that is being made, and not for one that never comes.
@@ -70,17 +71,33 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
     specs = [spec for spec in view.desired.slots if spec.pool.takes_turns]
     seats = [seat for spec in specs if (seat := _seat(view, wants, spec)) is not None]
     waiting = {name: _waiting(view, wants, pool) for name, pool in pools.items()}
-    leases: dict[PoolName, set[str]] = {}
-    for spec in specs:
-        leases.setdefault(spec.pool.name, set()).update(spec.lease)
+    leases = _leases(specs)
     able = {name: _able(view, specs, seats, name, count) for name, count in waiting.items()}
-    facts = changes(pools, rivals_of(leases), view.memory, able, view.now)
+    facts = changes(pools, leases, view.memory, able, view.now)
     if facts:
         return NO_TURN, facts
     jobs = {name: count or 0 for name, count in waiting.items()}
-    used = accounts(view.memory, pools, view.now, AHEAD)
+    active = {name for name, one in view.memory.turns.items() if one.since is not None}
+    used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
     busy = wants.leased.keys() | _kept_for_a_look(view, wants, specs)
     return decided(pools, seats, jobs, used, busy), []
+
+
+def caught_up_by(view: View, pool: PoolName) -> TurnAwaited | None:
+    """What is recorded of a pool's account as its turn begins; ``None``: nothing."""
+    pools = pools_in_turn(view.desired)
+    if pool not in pools:
+        return None
+    return caught_up(pools, _leases(view.desired.slots), view.memory, view.now, pool)
+
+
+def _leases(specs: Iterable[SlotSpec]) -> dict[PoolName, list[str]]:
+    """The GPUs of each pool's slots."""
+    found: dict[PoolName, list[str]] = {}
+    for spec in specs:
+        if spec.pool.takes_turns:
+            found.setdefault(spec.pool.name, []).extend(spec.lease)
+    return found
 
 
 def _able(

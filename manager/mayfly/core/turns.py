@@ -7,8 +7,9 @@ are: no gate behind it opens on one of them. By that a wide slot gets its GPUs, 
 elsewhere.
 
 A pool that has had nothing to do has nothing to catch up: its account begins again where those of the others
-are. The accounts are on disk, and what runs is counted from when its gate was opened: a restart changes no
-turn. See ADR 0042.
+are. Nor has one with little to do saved up for days: while it has jobs it is behind another by no more than one
+longest turn of that other one. The accounts are on disk, and what runs is counted from
+when its gate was opened: a restart changes no turn. See ADR 0042.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ AHEAD = (
     60.0  # seconds that a turn counts at once: of GPUs that get free together one pool has not all
 )
 LEAST = 1.0  # seconds that the shortest turn counts
+DAY = (
+    86400.0  # seconds that a job lasts at the most, as far as accounts go, where nothing limits it
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,38 @@ def accounts(
     return found
 
 
+def longest(pool: PoolSpec) -> float:
+    """Seconds that a job of the pool may last."""
+    limit = pool.limits.job_timeout
+    return DAY if limit is None else limit
+
+
+def levels(
+    used: Mapping[PoolName, float],
+    pools: Mapping[PoolName, PoolSpec],
+    leases: Mapping[PoolName, Sequence[str]],
+    active: AbstractSet[PoolName],
+) -> dict[PoolName, float]:
+    """The accounts by which the turns go: each active pool's is at the least that of each active rival, less
+    what one longest turn in all of the rival's slots adds to it. ``leases``: the GPUs of the pool's slots.
+
+    So much the rival may have got while the pool waited for it, and more was got where the pool wanted none.
+    """
+    found = dict(used)
+    rivals = rivals_of({name: frozenset(leases.get(name, ())) for name in pools})
+    bounds = {
+        name: cost(longest(pools[name]), len(leases.get(name, ())), pools[name]) for name in pools
+    }
+    raised = [name for name in pools if name in active]
+    while raised:  # ends: nobody is raised above an account that is there
+        name = raised.pop()
+        for other in rivals[name]:
+            if other in active and found[other] < found[name] - bounds[name]:
+                found[other] = found[name] - bounds[name]
+                raised.append(other)
+    return found
+
+
 def decided(
     pools: Mapping[PoolName, PoolSpec],
     seats: Sequence[Seat],
@@ -80,7 +116,7 @@ def decided(
     busy: AbstractSet[str],
 ) -> Turns:
     """Whose turn it is. ``pools``: those in turn, in config order; ``jobs``: how many of each wait, those not
-    counted that are promised to a slot; ``used``: the accounts; ``busy``: GPUs that somebody may be at.
+    counted that are promised to a slot; ``used``: their levels; ``busy``: GPUs that somebody may be at.
     """
     draft = _Draft(pools, dict(used), set(busy))
     for seat in seats:
@@ -171,23 +207,24 @@ def _rank(seat: Seat, draft: _Draft) -> tuple[bool, bool, bool, int]:
 
 def changes(
     pools: Mapping[PoolName, PoolSpec],
-    rivals: Mapping[PoolName, AbstractSet[PoolName]],
+    leases: Mapping[PoolName, Sequence[str]],
     memory: Memory,
     jobs: Mapping[PoolName, int | None],
     now: float,
 ) -> list[Fact]:
     """Which pools have something to do from now on, and which have nothing any more.
 
-    ``rivals``: with whom each pool has a GPU in common. ``jobs``: how many of each could have a turn if its
+    ``leases``: the GPUs of each pool's slots. ``jobs``: how many of each could have a turn if its
     GPUs were free; ``None``: that is not known, and changes nothing.
     """
-    used = accounts(memory, pools, now)
+    active = {name for name, account in memory.turns.items() if account.since is not None}
+    used = levels(accounts(memory, pools, now), pools, leases, active)
+    rivals = rivals_of({name: frozenset(leases.get(name, ())) for name in pools})
     at_work = {
         agent.pool
         for agent in memory.agents.values()
         if agent.committed is not None and not agent.settled
     }
-    active = {name for name, account in memory.turns.items() if account.since is not None}
     facts: list[Fact] = [TurnWaived(now, name) for name in sorted(active - pools.keys())]
     for name in pools:
         waiting = jobs.get(name, 0)
@@ -206,6 +243,25 @@ def changes(
             facts.append(TurnAwaited(now, name, recorded))
             active.add(name)
     return facts
+
+
+def caught_up(
+    pools: Mapping[PoolName, PoolSpec],
+    leases: Mapping[PoolName, Sequence[str]],
+    memory: Memory,
+    now: float,
+    pool: PoolName,
+) -> TurnAwaited | None:
+    """What is recorded as a turn of the pool begins where others were further before it than is let: what
+    it has from here on counts from its level. ``None``: they were not.
+    """
+    account = memory.turns.get(pool, NO_TURNS)
+    if account.since is None:
+        return None
+    active = {name for name, one in memory.turns.items() if one.since is not None}
+    used = accounts(memory, pools, now)
+    more = levels(used, pools, leases, active)[pool] - used[pool]
+    return TurnAwaited(now, pool, account.used + more) if more > 0 else None
 
 
 def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) -> tuple[Fact, ...]:
