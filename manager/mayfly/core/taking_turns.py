@@ -79,7 +79,7 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
     jobs = {name: count or 0 for name, count in waiting.items()}
     active = {name for name, one in view.memory.turns.items() if one.since is not None}
     used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
-    busy = wants.leased.keys() | _kept_for_a_look(view, wants, specs)
+    busy = wants.leased.keys() | _kept_for_a_look(view, wants, specs) | _of_forgotten(view)
     return decided(pools, seats, jobs, used, busy), []
 
 
@@ -133,6 +133,16 @@ def _kept_for_a_look(view: View, wants: Wants, specs: Iterable[SlotSpec]) -> set
         if kept_failure(view, spec, wants.tenants.get(spec.name, VACANCY)) is not None
         for uuid in spec.lease
     }
+
+
+def _of_forgotten(view: View) -> set[str]:
+    """The GPUs of slots in which what a forgotten agent has made may be at work."""
+    slots = {
+        slot
+        for generation, slot in view.world.unowned.items()
+        if generation not in view.memory.agents
+    }
+    return {uuid for spec in view.desired.slots if spec.name in slots for uuid in spec.lease}
 
 
 def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:

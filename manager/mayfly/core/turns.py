@@ -7,9 +7,9 @@ are: no gate behind it opens on one of them. By that a wide slot gets its GPUs, 
 elsewhere.
 
 A pool that has had nothing to do has nothing to catch up: its account begins again where those of the others
-are. Nor has one with little to do saved up for days: while it has jobs it is behind another by no more than one
-longest turn of that other one. The accounts are on disk, and what runs is counted from
-when its gate was opened: a restart changes no turn. See ADR 0042.
+are. Nor has one with little to do saved up for days: while it has jobs it is behind another by no more than
+one longest turn of that other. The accounts are on disk, and what runs is counted from when its gate was
+opened: a restart changes no turn. See ADR 0042.
 """
 
 from __future__ import annotations
