@@ -85,6 +85,12 @@ def given_to(leases: Leases) -> dict[str, tuple[str, ...]]:
             [SPLIT],
             {"a-0": ("MIG-1",), "b-0": ("MIG-2",), "b-1": ("MIG-1",)},
         ),
+        # They get what is left by the others, wherever those stand.
+        (
+            [in_turn("a", 1, 1), pool("b")],
+            [A, B],
+            {"a-0": ("GPU-bbbb",), "b-0": ("GPU-aaaa",)},
+        ),
         # What is nobody's in turn stays its pool's alone.
         (
             [pool("a"), in_turn("b"), in_turn("c")],
@@ -284,6 +290,7 @@ def test_a_pool_is_never_held_because_of_one_that_comes_later(
     world: tuple[list[PoolSpec], list[Gpu]],
 ) -> None:
     pools, gpus = world
+    pools = sorted(pools, key=lambda one: one.takes_turns)  # in the order in which they are served
     together = assign(pools, gpus).obstacles
     for count in range(len(pools)):
         alone = assign(pools[:count], gpus).obstacles

@@ -1,8 +1,9 @@
 """Which slot has which GPUs: exclusive by construction, sharing only where the configuration says so.
 
 A lease is a matter of the configuration and of the devices that the host has, and of nothing else: the same
-two give the same leases. Pools are served in config order; one that cannot be served whole gets one sentence
-with the arithmetic and takes nothing, so that those after it may run. Nothing here asks a GPU anything.
+two give the same leases. Pools are served in config order, those in turn last; one that cannot be served
+whole gets one sentence with the arithmetic and takes nothing, so that those after it may run. Nothing here
+asks a GPU anything.
 
 Pools in turn may be leased the same GPUs: which of their gates opens on one is decided at the gate
 (``core/turns.py``). Each gets those first that the fewest of them have.
@@ -124,7 +125,7 @@ def assign(
     gpus: Sequence[Gpu] | None,
     unknown: str = "the driver does not answer",
 ) -> Leases:
-    """The lease of every slot of the pools, in config order.
+    """The lease of every slot of the pools: in config order, and pools in turn get what the others leave.
 
     ``gpus`` is ``None`` where nobody knows what the host has; ``unknown`` then says why. A device is a
     GPU that is not split, or a MIG device of one that is: ``gpus = N`` counts those, in the order of NVML.
@@ -132,7 +133,7 @@ def assign(
     ledger = _Ledger(gpus or (), pools)
     leases: dict[SlotName, tuple[str, ...]] = {}
     obstacles: dict[PoolName, str] = {}
-    for pool in pools:
+    for pool in sorted(pools, key=lambda one: one.takes_turns):
         names = [naming.slot(pool.name, index) for index in range(pool.slots)]
         try:
             given = _serve(pool, ledger, unknown if gpus is None else None)
