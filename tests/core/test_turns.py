@@ -8,10 +8,20 @@ from random import Random
 
 import pytest
 
-from mayfly.core.facts import GateOpening, TurnAwaited, TurnEnded, TurnWaived
+from mayfly.core.delivery import JobCounts
+from mayfly.core.facts import GateOpening, SlotHeld, TurnAwaited, TurnEnded, TurnWaived
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.gpus import Gpus
-from mayfly.core.model import Config, Generation, HostSpec, JobState, PoolName, PoolSpec, SlotName
+from mayfly.core.model import (
+    Config,
+    Generation,
+    Hold,
+    HostSpec,
+    JobState,
+    PoolName,
+    PoolSpec,
+    SlotName,
+)
 from mayfly.core.taking_turns import waits_for
 from mayfly.core.turns import Seat, Turns, decided
 from mayfly.service.status import statuses
@@ -382,6 +392,24 @@ def test_an_idle_pool_of_a_service_holds_no_gpu() -> None:
     job = one.submit("q")
     one.settle()
     assert one.memory.jobs[job].state is JobState.RUNNING
+
+
+def test_a_held_slot_of_a_service_has_its_turn_to_try_again() -> None:
+    one = both()
+    spec = one.desired.slots[0]
+    one.service._assign(one.service.queue())  # to an agent whose client the service refuses
+    counts = JobCounts(available=0, assigned=1, running=0)
+    told = replace(one.state.dispatches[POOL], counts=counts, at=one.now)
+    one.state = replace(one.state, dispatches={POOL: told})
+    refused = SlotHeld(
+        one.now, spec.name, "too old", Hold.SERVICE, one.now + 300.0, 1, spec.fingerprint
+    )
+    one._write((refused,))
+    one.state = replace(one.state, memory=one.memory)
+    for _ in range(20):
+        one.settle()
+        one.host.now += 60.0
+    assert [box.slot for box in one.host.boxes.values() if box.working] == [f"{POOL}-0"]
 
 
 # -- days --------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import View
 from mayfly.core.queue import Queue
-from mayfly.core.slots import DEADLINES, VACANCY, SlotStatus, Tenancy, cooling, within
+from mayfly.core.slots import DEADLINES, VACANCY, SlotStatus, Tenancy, cooling, trial_due, within
 from mayfly.core.turns import (
     AHEAD,
     NO_TURN,
@@ -174,7 +174,9 @@ def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:
 
 def _is_barred(view: View, spec: SlotSpec, known: SlotMemory, *, ready: bool) -> bool:
     """Whether its gate would not open if its GPUs were free."""
-    if known.cordon is not None or known.held is not None:
+    if known.cordon is not None:
+        return True
+    if known.held is not None and (spec.embedded or not trial_due(known, spec, view.now)):
         return True
     if spec.name in view.desired.undetermined or belongings.gateway_is_missing(view, spec):
         return True
