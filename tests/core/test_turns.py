@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from mayfly.core.delivery import JobCounts
-from mayfly.core.facts import GateOpening, SlotHeld, TurnAwaited, TurnEnded, TurnWaived
+from mayfly.core.facts import AgentExited, GateOpening, SlotHeld, TurnAwaited, TurnEnded, TurnWaived
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.gpus import Gpus
 from mayfly.core.model import (
@@ -22,8 +22,8 @@ from mayfly.core.model import (
     PoolSpec,
     SlotName,
 )
-from mayfly.core.taking_turns import waits_for
-from mayfly.core.turns import Seat, Turns, decided
+from mayfly.core.taking_turns import MAKING, waits_for
+from mayfly.core.turns import ENDING, Seat, Turns, accounts, charged, decided, longest
 from mayfly.service.status import statuses
 from tests.core.handed_out import POOL, Dispatched, Service
 from tests.core.simulator import Host, desire, specs
@@ -180,6 +180,35 @@ def test_a_pool_that_takes_no_part_keeps_nobody_from_a_gpu() -> None:
     manager.submit("b")
     manager.run()
     assert running(manager) == ["b-0"]
+
+
+def test_an_agent_whose_gpus_nobody_can_prove_keeps_them_from_no_other_pool() -> None:
+    manager = box(turning("a", 1, 1), turning("b", 1, 1), gpus=ONE)
+    manager.unproven.add("a")
+    manager.submit("a")
+    manager.submit("b")
+    manager.run()
+    assert running(manager) == []
+    manager.host.now += MAKING + 1.0
+    manager.run()
+    assert running(manager) == ["b-0"]
+
+
+def test_a_clock_that_was_a_year_ahead_while_no_manager_ran_costs_a_pool_one_longest_job() -> None:
+    manager = box(turning("a", 1, 1), turning("b", 1, 1), gpus=ONE)
+    manager.submit("a")
+    manager.run()
+    assert running(manager) == ["a-0"]
+    a_year = manager.host.now + 365 * 86_400.0
+    (pool,) = (one for one in manager.pools if one.name == "a")
+    used = accounts(manager.memory, {pool.name: pool}, a_year)[pool.name]
+    assert 0 < used <= longest(pool) + ENDING
+    (working,) = (one for one in manager.memory.agents.values() if one.committed is not None)
+    end = AgentExited(a_year, working.generation, "succeeded", None, 0, None)
+    (charge,) = (
+        one for one in charged([end], manager.memory, [pool]) if isinstance(one, TurnEnded)
+    )
+    assert charge.used <= longest(pool) + ENDING
 
 
 def test_no_gate_opens_where_what_a_forgotten_agent_of_another_pool_has_made_may_be_at_work() -> (

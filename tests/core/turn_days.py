@@ -58,6 +58,9 @@ class TurnManager(Manager):
 
     pools: tuple[PoolSpec, ...] = ()
     ill: set[str] = field(default_factory=set)
+    unproven: set[str] = field(
+        default_factory=set
+    )  # pools of whose agents nobody sees what GPUs they have
     base: Memory = field(default_factory=Memory)  # what the journal begins at
     opened: dict[PoolName, float] = field(default_factory=dict)  # when each pool's last turn began
 
@@ -74,7 +77,10 @@ class TurnManager(Manager):
                 for spec in self.desired.slots
                 for uuid in spec.lease
                 if uuid in self.ill
-            }
+            },
+            unseen=frozenset(
+                name for name, agent in self.memory.agents.items() if agent.pool in self.unproven
+            ),
         )
 
     def _write(self, facts: Iterable[Fact]) -> None:

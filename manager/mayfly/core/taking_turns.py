@@ -156,6 +156,8 @@ def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:
         return None
     if not ready and not _is_made(view, own, known):
         return None
+    if own is not None and ready and _is_unproven(view, own):
+        return None
     begun = own is not None and not spec.embedded and _has_begun(view, wants, own)
     to_enrol = own if ready and not spec.embedded and not begun else None
     if to_enrol is not None and not view.asks(
@@ -195,6 +197,12 @@ def _stands_ready(view: View, spec: SlotSpec, own: Agent) -> bool:
         return False
     container = view.containers.get(own.generation)
     return container is not None and container.live and container.state is not ContainerState.PAUSED
+
+
+def _is_unproven(view: View, own: Agent) -> bool:
+    """Whether it has stood at its gate for long, and nobody could look at what it sees of its GPUs."""
+    late = own.ready is not None and not within(view.now, own.ready, MAKING)
+    return late and own.generation not in view.world.probes
 
 
 def _is_made(view: View, own: Agent | None, known: SlotMemory) -> bool:

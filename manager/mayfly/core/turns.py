@@ -19,13 +19,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.facts import AgentExited, Fact, TurnAwaited, TurnEnded, TurnWaived
-from mayfly.core.memory import NO_TURNS, Memory
+from mayfly.core.memory import NO_TURNS, Agent, Memory
 from mayfly.core.model import PoolName, PoolSpec, SlotName
 
 AHEAD = (
     60.0  # seconds that a turn counts at once: of GPUs that get free together one pool has not all
 )
 LEAST = 1.0  # seconds that the shortest turn counts
+ENDING = 3600.0  # seconds in which a job has ended that was told to
 DAY = (
     86400.0  # seconds that a job lasts at the most, as far as accounts go, where nothing limits it
 )
@@ -71,7 +72,7 @@ def accounts(
     found = {name: memory.turns.get(name, NO_TURNS).used for name in pools}
     for agent in memory.agents.values():
         if agent.pool in pools and agent.committed is not None and not agent.settled:
-            seconds = max(at_once, now - agent.committed)
+            seconds = max(at_once, _had(agent, pools[agent.pool], now))
             found[agent.pool] += cost(seconds, len(agent.lease), pools[agent.pool])
     return found
 
@@ -80,6 +81,15 @@ def longest(pool: PoolSpec) -> float:
     """Seconds that a job of the pool may last."""
     limit = pool.limits.job_timeout
     return DAY if limit is None else limit
+
+
+def _had(agent: Agent, pool: PoolSpec, now: float) -> float:
+    """Seconds that an agent has had its GPUs: no more than a job of its pool may last and end in, whatever a
+    clock says that jumped while no manager ran; none where it is not known when its gate was opened.
+    """
+    if agent.committed is None or agent.opened is None:
+        return 0.0
+    return min(max(0.0, now - agent.committed), longest(pool) + ENDING)
 
 
 def levels(
@@ -280,7 +290,7 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
         if pool is None:
             continue
         before = used.get(pool.name, memory.turns.get(pool.name, NO_TURNS).used)
-        seconds = max(0.0, fact.at - agent.committed)
+        seconds = _had(agent, pool, fact.at)
         used[pool.name] = before + cost(max(LEAST, seconds), len(agent.lease), pool)
         found.append(TurnEnded(fact.at, pool.name, agent.generation, seconds, used[pool.name]))
     return tuple(found)
