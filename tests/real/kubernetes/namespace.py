@@ -64,7 +64,7 @@ class Namespace:
                 "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.name}],
             },
         )
-        asked = {"spec": {"expirationSeconds": 86400}}
+        asked = {"spec": {"expirationSeconds": 31_536_000}}
         token = api.post(f"{self.path}/serviceaccounts/{name}/token", asked)["status"]["token"]
         self.cluster.write_kubeconfig(place, token, self.name)
         return ClusterApi(self.cluster.server, self.cluster.authority, token)
