@@ -15,8 +15,8 @@ from mayfly.core.quantities import LATEST, rfc3339, spoken_age
 from mayfly.edge import addresses
 from mayfly.edge.faults import WAIT_MOST, Passing
 from mayfly.edge.header_values import date_of, number_of, remaining, retry_after, until_reset
+from mayfly.edge.jwt import end_of
 from mayfly.edge.service_json import Garbage, parsed
-from mayfly.providers.github.actions_service import expiry
 
 NUMBERS = st.floats().map(str) | st.integers(-(10**400), 10**400).map(str)
 YEARS = st.integers(-(10**20), 10**20) | st.integers(0, 10_000)
@@ -95,13 +95,13 @@ def test_the_largest_numbers_that_services_have_are_read() -> None:
 
 @given(st.text(max_size=60) | NUMBERS.map(lambda n: f"e30.{n}") | st.binary().map(repr))
 def test_the_end_in_any_token_is_a_time_or_nothing(token: str) -> None:
-    end = expiry(token)
+    end = end_of(token)
     assert end is None or 0 <= end <= LATEST
 
 
 @pytest.mark.parametrize("claim", ["9" * 401, "1e400", "NaN", '"x"', "[" * 5000, "253402300800"])
 def test_an_end_of_a_token_that_no_calendar_has_is_none(claim: str) -> None:
     body = base64.urlsafe_b64encode(f'{{"exp": {claim}}}'.encode()).decode()
-    assert expiry(f"e30.{body}.x") is None
+    assert end_of(f"e30.{body}.x") is None
     good = base64.urlsafe_b64encode(json.dumps({"exp": 1893456000}).encode()).decode()
-    assert expiry(f"e30.{good}.x") == 1893456000
+    assert end_of(f"e30.{good}.x") == 1893456000

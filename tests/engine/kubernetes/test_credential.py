@@ -13,7 +13,7 @@ import pytest
 from mayfly.core.model import Severity
 from mayfly.core.token_end import DAY, Credential, credential_conditions
 from mayfly.edge.faults import Refused
-from mayfly.engines.kubernetes.credential import end_of
+from mayfly.edge.jwt import end_of
 from mayfly.engines.kubernetes.engine import KubernetesEngine
 from tests.fakes.kubernetes import NAMESPACE, FakeCluster
 

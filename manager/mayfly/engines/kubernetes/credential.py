@@ -1,49 +1,23 @@
 """The end of the token by which the cluster knows the manager, as the token itself says it (RFC 7519).
 
 Nobody's word for it is taken but the token's own: what was asked for when it was made may have been cut by
-the API server (`--service-account-max-token-expiration`). It is read, not checked: that is the cluster's to
-do.
+the API server (`--service-account-max-token-expiration`).
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import json
 import re
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from shlex import quote
-from typing import Any
 
-from mayfly.core.quantities import in_calendar, number
 from mayfly.core.token_end import Credential, told_of
 from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Fault
+from mayfly.edge.jwt import claims_of, end_of
 from mayfly.engines.kubernetes.access import Access
 
-MOST = 64 * 1024  # characters of a token
 _ACCOUNT = re.compile(r"system:serviceaccount:([a-z0-9-]{1,63}):([a-z0-9.-]{1,253})")
-
-
-def claims_of(token: str) -> Mapping[str, Any]:
-    """What a token says of itself; nothing where it is not one of those that do."""
-    parts = token.split(".")
-    if len(parts) != 3 or len(token) > MOST:
-        return {}
-    body = parts[1] + "=" * (-len(parts[1]) % 4)
-    try:
-        found = json.loads(base64.b64decode(body, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def end_of(token: str) -> float | None:
-    """Seconds since the epoch; ``None``: it says none, or no time."""
-    end = number(claims_of(token).get("exp"))
-    return in_calendar(end) if end is not None else None
 
 
 def credential_of(access: Access, cluster: Cluster) -> Credential | None:

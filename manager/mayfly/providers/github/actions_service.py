@@ -7,7 +7,6 @@ client for scale sets, actions/scaleset.
 
 from __future__ import annotations
 
-import base64
 import threading
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,11 +14,11 @@ from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
 from mayfly.core.model import PoolSpec
-from mayfly.core.quantities import in_calendar, number
 from mayfly.edge.addresses import split
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Fault, Passing, Refused
-from mayfly.edge.service_json import mapping, parsed, text
+from mayfly.edge.jwt import end_of
+from mayfly.edge.service_json import mapping, text
 from mayfly.edge.web import Budget, ServiceReply, Web, clean, summed
 from mayfly.providers.github.connection import Connection
 
@@ -227,7 +226,7 @@ class ActionsService:
         site = f"{parts.scheme}://{parts.netloc}"
         query = f"{parts.query}&" if parts.query else ""
         now = self._clock()
-        until = expiry(token)
+        until = end_of(token)
         # By its own clock, which may be another: what it gives now lives, so much is known.
         until = now + LIFE if until is None else max(until, now + EARLY + 1.0)
         base = f"{site}{parts.path.rstrip('/')}"
@@ -237,14 +236,3 @@ class ActionsService:
 def _site(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def expiry(token: str) -> float | None:
-    """When a JWT ends; ``None`` where it does not say."""
-    parts = token.split(".")
-    try:
-        claims = parsed(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-    except (IndexError, ValueError):
-        return None
-    end = number(claims.get("exp")) if isinstance(claims, dict) else None
-    return in_calendar(end) if end is not None else None
