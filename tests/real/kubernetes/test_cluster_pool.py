@@ -82,7 +82,7 @@ def test_a_job_outlives_the_parts_of_its_cluster(
     until(manager.rests, "every slot is idle again")
 
 
-def test_a_job_that_floods_its_log_keeps_nobody_else_from_working(
+def test_a_job_that_floods_its_log_is_read_to_its_end_and_keeps_nobody_else_from_working(
     manager: ClusterManager,
 ) -> None:
     manager.start()
@@ -92,6 +92,9 @@ def test_a_job_that_floods_its_log_keeps_nobody_else_from_working(
     for _ in range(2):
         assert account(manager.ended(manager.queue("true"))) == ("succeeded", None, 0)
     assert account(manager.ended(flood)) == ("succeeded", None, 0)
+    printed = manager.logs(flood).stdout
+    assert printed.endswith("\nthe end\n")
+    assert len(printed) < FLOOD
 
 
 def test_a_variable_reaches_a_job_as_it_was_written(manager: ClusterManager) -> None:
