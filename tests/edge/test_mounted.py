@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mayfly.core.mounts import Source
 from mayfly.edge.mounted import MountedPaths, mounted_beneath, source
+from mayfly.edge.mountinfo import mounts
 from tests.harness import until
 
 
@@ -40,9 +41,18 @@ MOUNTINFO = """\
 
 
 def test_what_is_mounted_in_a_directory_is_part_of_it_but_for_what_comes_and_goes() -> None:
-    assert mounted_beneath(MOUNTINFO, "/data") == ("0:50@/data/images", "8:17@/data/docker")
-    assert mounted_beneath(MOUNTINFO, "/data/images") == ()
-    assert len(mounted_beneath(MOUNTINFO, "/")) == 4
+    assert mounted_beneath(mounts(MOUNTINFO), "/data") == ("0:50@/data/images", "8:17@/data/docker")
+    assert mounted_beneath(mounts(MOUNTINFO), "/data/images") == ()
+    assert len(mounted_beneath(mounts(MOUNTINFO), "/")) == 4
+
+
+def test_a_place_is_read_as_it_is_called_whatever_its_name_has() -> None:
+    lines = (
+        "no line of the kernel's\n45 22 0:72 / /data/\\040é\\134x rw - nfs4 server:/x rw,vers=4\n"
+    )
+    (one,) = mounts(lines)
+    assert one.place == "/data/ é\\x"
+    assert one.options == {"rw", "vers=4"}
 
 
 def test_a_file_is_told_by_whether_it_holds_a_certificate(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.edge.mountinfo import mounts
 from mayfly.engines.docker.quotas import BEYOND_LEAST, keeps_sizes, wall
 
 INFO = {"Driver": "overlay2", "DockerRootDir": "/var/lib/docker"}
@@ -43,7 +44,7 @@ ROOT = ("/", "ext4", "rw,errors=remount-ro")
 def test_a_size_is_kept_by_overlay2_on_xfs_with_project_quotas(
     info: dict[str, Any], rows: tuple[tuple[str, str, str], ...], keeps: bool
 ) -> None:
-    assert keeps_sizes({**INFO, **info}, mounted(*rows)) is keeps
+    assert keeps_sizes({**INFO, **info}, mounts(mounted(*rows))) is keeps
 
 
 def test_the_wall_stands_a_little_behind_the_limit_so_that_who_is_there_is_seen_and_ended() -> None:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mayfly.core.mounts import Source
+from mayfly.edge.mountinfo import Mount, mounts_here
 
 SECONDS = 2.0  # for a path to answer
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-MOUNTS = Path("/proc/self/mountinfo")
 PASSING = frozenset(
     {
         *("autofs", "bpf", "cgroup", "cgroup2", "devpts", "devtmpfs", "mqueue", "nsfs", "overlay"),
@@ -95,22 +95,19 @@ class _Look:
                 self._at = None
 
 
-def mounted_beneath(mountinfo: str, directory: str) -> tuple[str, ...]:
-    """What is mounted in a directory, as proc(5) has it in mountinfo: an agent made before sees none of it.
+def mounted_beneath(mounts: Iterable[Mount], directory: str) -> tuple[str, ...]:
+    """What is mounted in a directory: an agent made before sees none of it.
 
     Without what containers and the kernel mount for themselves, which comes and goes.
     """
     root = directory.rstrip("/") + "/"
-    found = []
-    for line in mountinfo.splitlines():
-        if f" {root}" not in line:
-            continue
-        place, _, kind = line.partition(" - ")
-        fields = place.split()
-        inside = fields[4].startswith(root) and fields[4] != root
-        if inside and kind.partition(" ")[0] not in PASSING:
-            found.append(f"{fields[2]}@{fields[4]}")
-    return tuple(sorted(found))
+    return tuple(
+        sorted(
+            f"{one.device}@{one.place}"
+            for one in mounts
+            if one.place.startswith(root) and one.place != root and one.kind not in PASSING
+        )
+    )
 
 
 def source(path: str) -> Source:
@@ -126,8 +123,7 @@ def source(path: str) -> Source:
     try:
         if stat.S_ISDIR(status.st_mode):
             os.scandir(path).close()
-            mountinfo = MOUNTS.read_text(encoding="utf-8", errors="replace")
-            inner = mounted_beneath(mountinfo, real)
+            inner = mounted_beneath(mounts_here(), real)
             return Source(" ".join((identity, *inner)), directory=True, real=real)
         if stat.S_ISREG(status.st_mode):
             with Path(path).open("rb") as file:

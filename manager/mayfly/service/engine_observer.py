@@ -35,6 +35,7 @@ from mayfly.core.stimuli import GatewaySeen, LayersMeasured
 from mayfly.edge import client_records
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.mounted import MountedPaths
+from mayfly.edge.mountinfo import mounts_here
 from mayfly.edge.room import Room, room
 from mayfly.engines.protocol import Engine, EngineFacts, Superseded
 from mayfly.service.asked import Asked
@@ -313,15 +314,8 @@ def _nested(
 
 
 def _mount_points() -> tuple[str, ...]:
-    """Every mount point of this host (proc(5), mountinfo, field 5, octal escapes undone)."""
+    """Every mount point of this host."""
     try:
-        lines = (
-            Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        )
+        return tuple(one.place for one in mounts_here())
     except OSError:
         return ()
-    return tuple(
-        line.split()[4].encode().decode("unicode_escape", errors="replace")
-        for line in lines
-        if line
-    )

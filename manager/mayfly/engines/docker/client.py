@@ -32,6 +32,7 @@ from mayfly.core.model import (
 from mayfly.core.quantities import moment
 from mayfly.core.reserved_paths import within
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.mountinfo import mounts_here
 from mayfly.edge.patience import comes_true
 from mayfly.edge.results import Taken
 from mayfly.engines.docker import faults, wire
@@ -51,7 +52,7 @@ from mayfly.engines.docker.events import EventFollower
 from mayfly.engines.docker.execution import DETACH_KEYS, DockerExecution, start_body
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.places import places
-from mayfly.engines.docker.quotas import MOUNTS, keeps_sizes
+from mayfly.engines.docker.quotas import keeps_sizes
 from mayfly.engines.docker.taking import mounted_places, problem_with_step
 from mayfly.engines.docker.ulimits import own_ulimits
 from mayfly.engines.docker.values import ContainerPlan, Dialect, Network, gpus_of
@@ -132,7 +133,7 @@ class DockerClient:
             found.cgroup_version,
             found.places[0],
             found.cgroup_driver,
-            keeps_sizes(info, MOUNTS.read_text(encoding="utf-8", errors="replace")),
+            keeps_sizes(info, mounts_here()),
         )
         return found
 
