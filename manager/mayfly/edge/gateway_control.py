@@ -14,9 +14,10 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mayfly import __version__
 from mayfly.core.admission.grant import known_keys
@@ -66,7 +67,8 @@ class GatewayControl:
             connection.close()
             return GatewayHealth(f"the gateway is not well (status {reply.status})")
         self._kept, self._told = connection, self._clock()
-        self._said = GatewayHealth(_strange(said), _conditions(said))
+        told = _document(said)
+        self._said = GatewayHealth(_strange(told), _conditions(told))
         return self._said
 
     def _is_as_it_was(self) -> bool:
@@ -137,12 +139,20 @@ def _connected(path: Path, timeout: float | None) -> socket.socket:
     return end
 
 
-def _strange(said: bytes) -> str:
+def _document(said: bytes) -> Mapping[str, Any]:
+    """What it has answered; nothing where that is no document."""
+    try:
+        found = json.loads(said)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _strange(told: Mapping[str, Any]) -> str:
     """Why a gateway of another version cannot serve those whose grants this one writes; "": it can."""
     try:
-        told = json.loads(said)
         version, read = told["version"], set(told.get("grant") or ())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError):
         return ""
     if known_keys() <= read:
         return ""
@@ -152,10 +162,9 @@ def _strange(said: bytes) -> str:
     )
 
 
-def _conditions(said: bytes) -> tuple[Condition, ...]:
+def _conditions(told: Mapping[str, Any]) -> tuple[Condition, ...]:
     """What a gateway tells of the host; one of another version may tell nothing that is known here."""
     try:
-        told = json.loads(said).get("conditions", [])
         return tuple(
             Condition(
                 one["code"],
@@ -164,7 +173,7 @@ def _conditions(said: bytes) -> tuple[Condition, ...]:
                 one["fix"],
                 None if one["pool"] is None else PoolName(one["pool"]),
             )
-            for one in told
+            for one in told.get("conditions", [])
         )
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         return ()

@@ -104,7 +104,7 @@ class Archive:
         size, kind = _number(block[124:136]), block[156:157]
         if size is None:
             raise Refused("a file in the archive is larger than one may be", 400)
-        if kind in _split(_ABOUT_THE_NEXT):
+        if kind in _ABOUT_THE_NEXT:
             if kind in self._about_next:
                 raise Refused(f"{_TWICE}: an entry is described twice", 400)
             if size > EXTENDED_MOST:
@@ -115,7 +115,7 @@ class Archive:
             self._extended = (kind, size)
             return
         about, self._about_next = self._about_next, {}
-        if kind in _split(_ABOUT_ALL):
+        if kind in _ABOUT_ALL:
             if about:
                 raise Refused(f"{_TWICE}: a description is of no entry", 400)
             self._passes = _whole(size)
@@ -128,14 +128,14 @@ class Archive:
         said = {key: value for one in about.values() for key, value in one.items()}
         name = said.get("path") or block[:100].split(b"\0")[0].decode(errors="replace")
         size = int(said.get("size", size))
-        if kind in _split(_DEVICES):
+        if kind in _DEVICES:
             if "MKNOD" not in self._capabilities:
                 raise Refused(f"the device {shown(name)} is refused: no process of a job makes any")
-        elif kind not in (*_split(_WITH_CONTENT), *_split(_WITHOUT)):
+        elif kind not in _WITH_CONTENT + _WITHOUT:
             raise Refused(f"{shown(name)} in the archive is no file, directory or link", 400)
         for key in said:
             self._attribute(name, key)
-        if kind in _split(_WITH_CONTENT):
+        if kind in _WITH_CONTENT:
             self._passes = _whole(size)
         elif size:
             raise Refused(f"{_TWICE}: {shown(name)} has content, which only a file has", 400)
@@ -161,10 +161,6 @@ class Archive:
             self._about_next[kind] = {"path": called} if kind == b"L" else {}
         self._extended = None
         return self._taken(_whole(size)) or self._next()
-
-
-def _split(kinds: bytes) -> tuple[bytes, ...]:
-    return tuple(kinds[index : index + 1] for index in range(len(kinds)))
 
 
 def _whole(size: int) -> int:
