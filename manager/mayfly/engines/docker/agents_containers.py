@@ -7,23 +7,21 @@ only their layers, and which have a health check, are the Engine's to say.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from mayfly.core.admission.grant import LABEL_BELONGS
 from mayfly.core.model import ContainerId, Generation
-from mayfly.core.naming import belonging, work_volume
+from mayfly.core.naming import work_volume
 from mayfly.edge.disk_use import disk_use
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.inner_containers import InnerContainers
 from mayfly.edge.parent_groups import ParentGroups
 from mayfly.engines.docker import wire
+from mayfly.engines.docker.belonging_to import belonging_to, is_called
 from mayfly.engines.docker.container import layer_size
 from mayfly.engines.protocol import Gone, Unmeasured
 
@@ -82,19 +80,19 @@ class AgentsContainers:
         """Its containers with the sizes of their layers."""
         began = time.monotonic()
         try:
-            return self._listed(generation, "all=1&size=1", within)
+            return self._listed(generation, "?all=1&size=1", within)
         except Passing as fault:
             if time.monotonic() - began < within:
                 raise
             raise Unmeasured(str(fault)) from fault
 
     def _volumes(self, generation: Generation) -> list[Path]:
-        wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={generation}"]}))
-        listed = wire.get_json(
+        listed = belonging_to(
             self.base_url,
-            f"/volumes?filters={wanted}",
+            generation,
+            "/volumes",
             f"looking for the volumes of agent {generation}",
-            timeout=self.timeout,
+            self.timeout,
         )
         found = listed.get("Volumes") or ()
         return [Path(one["Mountpoint"]) for one in found if one.get("Mountpoint")]
@@ -200,16 +198,16 @@ class AgentsContainers:
     def _listed(
         self, generation: Generation, query: str, within: float, **filters: list[str]
     ) -> list[Mapping[str, Any]]:
-        """Its containers, as it is called by its door: a person's may have the labels of an image."""
-        wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={generation}"], **filters}))
-        listed = wire.get_json(
+        """Its containers."""
+        listed = belonging_to(
             self.base_url,
-            f"/containers/json?{query}{'&' if query else ''}filters={wanted}",
+            generation,
+            f"/containers/json{query}",
             f"looking for the containers of agent {generation}",
-            timeout=within,
+            within,
+            **filters,
         )
-        prefix = f"/{belonging(generation)}"
-        return [one for one in listed if (one.get("Names") or [""])[0].startswith(prefix)]
+        return [one for one in listed if is_called(one, generation)]
 
     # -- what they print --
 

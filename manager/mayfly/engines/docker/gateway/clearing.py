@@ -18,7 +18,6 @@ from typing import Any
 from urllib.parse import quote
 
 from mayfly.core.admission.grant import (
-    LABEL_BELONGS,
     LABEL_BELONGS_HOST,
     LABEL_BELONGS_SEAL,
     read_grant,
@@ -30,6 +29,7 @@ from mayfly.edge import door_places
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.removal import remove_tree
 from mayfly.engines.docker import wire
+from mayfly.engines.docker.belonging_to import belonging_to, is_called
 from mayfly.engines.protocol import Gone
 
 LOOK_SECONDS = 30.0
@@ -183,8 +183,8 @@ class _Belongings:
 
     def __init__(self, base_url: str, host: str, generation: str, seal: str) -> None:
         self._base_url = base_url
-        self._generation = generation
-        self._prefix = belonging(Generation(generation))
+        self._generation = Generation(generation)
+        self._prefix = belonging(self._generation)
         self._seal = seal
         self._host = host
 
@@ -192,8 +192,8 @@ class _Belongings:
         """Whether there was one."""
         found = [
             entry["Id"]
-            for entry in self._own("/containers/json?all=1&", "containers")
-            if self._is_called(entry)
+            for entry in self._own("/containers/json?all=1", "containers")
+            if is_called(entry, self._generation)
         ]
         for cid in found:
             self._remove(f"/containers/{cid}?force=1&v=1", f"container {cid[:12]}")
@@ -209,7 +209,7 @@ class _Belongings:
         return False
 
     def remove_networks(self) -> None:
-        for entry in self._own("/networks?", "networks"):
+        for entry in self._own("/networks", "networks"):
             network, what = entry["Id"], f"network {entry['Name']}"
             try:
                 self._remove(f"/networks/{network}", what)
@@ -239,7 +239,7 @@ class _Belongings:
                     )
 
     def remove_images(self) -> None:
-        for entry in self._own("/images/json?", "images"):
+        for entry in self._own("/images/json", "images"):
             self._remove(f"/images/{entry['Id']}?force=1", f"image {entry['Id'][:19]}")
 
     def is_there(self) -> bool:
@@ -259,25 +259,17 @@ class _Belongings:
             )
 
     def remove_volumes(self, last: str | None, kept: str | None) -> None:
-        listed = self._own("/volumes?", "volumes", "Volumes")
+        listed = self._own("/volumes", "volumes", "Volumes")
         names = [entry["Name"] for entry in listed if entry["Name"] != kept]
         for name in sorted(names, key=lambda name: name == last):
             self._remove(f"/volumes/{quote(name, safe='')}?force=1", f"volume {name}")
 
     def _own(self, target: str, kind: str, key: str | None = None) -> list[Mapping[str, Any]]:
-        wanted = quote(json.dumps({"label": [f"{LABEL_BELONGS}={self._generation}"]}))
         doing = f"looking for the {kind} of agent {self._generation}"
         with _tried_again():
-            listed = wire.get_json(
-                self._base_url, f"{target}filters={wanted}", doing, timeout=LOOK_SECONDS
-            )
+            listed = belonging_to(self._base_url, self._generation, target, doing, LOOK_SECONDS)
         entries = (listed.get(key) if key is not None else listed) or []
         return [entry for entry in entries if self._is_own(entry.get("Labels") or {})]
-
-    def _is_called(self, entry: Mapping[str, Any]) -> bool:
-        """As a door calls what it makes: a person's container has the labels of the image that it is of."""
-        names = entry.get("Names") or ("/",)
-        return names[0].removeprefix("/").startswith(self._prefix)
 
     def _is_own(self, labels: Mapping[str, str]) -> bool:
         return labels.get(LABEL_BELONGS_HOST) == self._host and bears_belongings_seal(
