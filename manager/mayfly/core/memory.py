@@ -133,6 +133,11 @@ class Agent:
         return self.exited is not None
 
     @property
+    def at_work(self) -> bool:
+        """Whether its gate was opened, or is being, and its outcome is not on disk: it has its GPUs."""
+        return self.committed is not None and not self.settled
+
+    @property
     def busy(self) -> bool:
         """Whether it runs a job, as far as is known."""
         if self.settled:

@@ -35,6 +35,7 @@ from mayfly.core.turns import (
     Seat,
     Turns,
     accounts,
+    active_pools,
     caught_up,
     changes,
     decided,
@@ -65,8 +66,8 @@ def pools_in_turn(desired: Desired) -> dict[PoolName, PoolSpec]:
 def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
     """Whose turn it is, and who has something to do from now on: until that is recorded it is nobody's."""
     pools = pools_in_turn(view.desired)
-    left = any(account.since is not None for account in view.memory.turns.values())
-    if not view.desired.slots or not (pools or left):
+    active = active_pools(view.memory)
+    if not view.desired.slots or not (pools or active):
         return NO_TURN, []
     specs = [spec for spec in view.desired.slots if spec.pool.takes_turns]
     seats = [seat for spec in specs if (seat := _seat(view, wants, spec)) is not None]
@@ -77,7 +78,6 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
     if facts:
         return NO_TURN, facts
     jobs = {name: count or 0 for name, count in waiting.items()}
-    active = {name for name, one in view.memory.turns.items() if one.since is not None}
     used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
     busy = wants.leased.keys() | _kept_for_a_look(view, wants, specs) | _of_forgotten(view)
     return decided(pools, seats, jobs, used, busy), []
@@ -231,15 +231,12 @@ def waits_for(pool: PoolName, turns: Turns, desired: Desired, memory: Memory) ->
     """
     if pool not in turns.waiting:
         return None
-    leases: dict[PoolName, set[str]] = {}
-    for spec in desired.slots:
-        if spec.pool.takes_turns:
-            leases.setdefault(spec.pool.name, set()).update(spec.lease)
-    own = leases.get(pool, set())
+    leases = _leases(desired.slots)
+    own = set(leases.get(pool, ()))
     having = {
         agent.pool: None
         for agent in memory.agents.values()
-        if agent.committed is not None and not agent.settled and not own.isdisjoint(agent.lease)
+        if agent.at_work and not own.isdisjoint(agent.lease)
     }
     before = [
         other

@@ -71,7 +71,7 @@ def accounts(
     """The pools' accounts as of now: what their agents have had so far counts ``at_once`` at the least."""
     found = {name: memory.turns.get(name, NO_TURNS).used for name in pools}
     for agent in memory.agents.values():
-        if agent.pool in pools and agent.committed is not None and not agent.settled:
+        if agent.pool in pools and agent.at_work:
             seconds = max(at_once, _had(agent, pools[agent.pool], now))
             found[agent.pool] += cost(seconds, len(agent.lease), pools[agent.pool])
     return found
@@ -104,7 +104,7 @@ def levels(
     So much the rival may have got while the pool waited for it, and more was got where the pool wanted none.
     """
     found = dict(used)
-    rivals = rivals_of({name: frozenset(leases.get(name, ())) for name in pools})
+    rivals = rivals_of(pools, leases)
     bounds = {
         name: cost(longest(pools[name]), len(leases.get(name, ())), pools[name]) for name in pools
     }
@@ -227,14 +227,10 @@ def changes(
     ``leases``: the GPUs of each pool's slots. ``jobs``: how many of each could have a turn if its
     GPUs were free; ``None``: that is not known, and changes nothing.
     """
-    active = {name for name, account in memory.turns.items() if account.since is not None}
+    active = active_pools(memory)
     used = levels(accounts(memory, pools, now), pools, leases, active)
-    rivals = rivals_of({name: frozenset(leases.get(name, ())) for name in pools})
-    at_work = {
-        agent.pool
-        for agent in memory.agents.values()
-        if agent.committed is not None and not agent.settled
-    }
+    rivals = rivals_of(pools, leases)
+    at_work = {agent.pool for agent in memory.agents.values() if agent.at_work}
     facts: list[Fact] = [TurnWaived(now, name) for name in sorted(active - pools.keys())]
     for name in pools:
         waiting = jobs.get(name, 0)
@@ -268,9 +264,8 @@ def caught_up(
     account = memory.turns.get(pool, NO_TURNS)
     if account.since is None:
         return None
-    active = {name for name, one in memory.turns.items() if one.since is not None}
     used = accounts(memory, pools, now)
-    more = levels(used, pools, leases, active)[pool] - used[pool]
+    more = levels(used, pools, leases, active_pools(memory))[pool] - used[pool]
     return TurnAwaited(now, pool, account.used + more) if more > 0 else None
 
 
@@ -284,7 +279,7 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
     for fact in facts:
         found.append(fact)
         agent = memory.agents.get(fact.generation) if isinstance(fact, AgentExited) else None
-        if agent is None or agent.committed is None or not agent.lease or agent.settled:
+        if agent is None or not agent.lease or not agent.at_work:
             continue
         pool = in_turn.get(agent.pool)
         if pool is None:
@@ -296,11 +291,19 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
     return tuple(found)
 
 
-def rivals_of(leases: Mapping[PoolName, AbstractSet[str]]) -> dict[PoolName, frozenset[PoolName]]:
+def active_pools(memory: Memory) -> set[PoolName]:
+    """Those that have something to do, as it was recorded last."""
+    return {name for name, account in memory.turns.items() if account.since is not None}
+
+
+def rivals_of(
+    pools: Iterable[PoolName], leases: Mapping[PoolName, Sequence[str]]
+) -> dict[PoolName, frozenset[PoolName]]:
     """With which other pools each has a GPU in common."""
+    own = {name: frozenset(leases.get(name, ())) for name in pools}
     return {
         name: frozenset(
-            other for other, uuids in leases.items() if other != name and not own.isdisjoint(uuids)
+            other for other in own if other != name and not own[name].isdisjoint(own[other])
         )
-        for name, own in leases.items()
+        for name in own
     }

@@ -56,10 +56,7 @@ def unseen_ends(
     found += [
         (agent.slot, now, agent.devices)
         for agent in memory.agents.values()
-        if world is not None
-        and agent.committed is not None
-        and not agent.settled
-        and _may_be_gone(agent.generation, world)
+        if world is not None and agent.at_work and _may_be_gone(agent.generation, world)
     ]
     ends = []
     for name, since, devices in found:

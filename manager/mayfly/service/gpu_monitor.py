@@ -89,7 +89,7 @@ class GpuMonitor:
             at_work=frozenset(
                 agent.slot
                 for agent in state.memory.agents.values()
-                if agent.lease and agent.committed is not None and not agent.settled
+                if agent.lease and agent.at_work
             ),
         )
 
