@@ -12,9 +12,8 @@ from collections.abc import Callable
 
 from tests.bench.figures import Figure, Goal
 from tests.bench.idle import _resident
-from tests.bench.kubernetes_gap import parts_there
+from tests.bench.kubernetes_gap import of_each
 from tests.harness import until
-from tests.real.kubernetes.cluster import Cluster
 from tests.real.kubernetes.cluster_manager import ClusterManager, pool
 from tests.real.kubernetes.namespace import Namespace
 
@@ -28,18 +27,11 @@ KINDS = (("", "standby = false\n"), ("_standby", ""))
 
 def measure() -> list[Figure]:
     """The calls of 64 slots; nothing where there is no cluster."""
-    parts = parts_there()
-    if parts is None:
-        return []
-    figures = []
-    with Cluster(parts) as cluster:
-        for kind, keys in KINDS:
-            with cluster.namespace("calls") as space:
-                figures += _calls(space, kind, keys)
-    return figures
+    return of_each(KINDS, "calls", _calls)
 
 
-def _calls(space: Namespace, kind: str, keys: str) -> list[Figure]:
+def _calls(space: Namespace, standbys: tuple[str, str]) -> list[Figure]:
+    kind, keys = standbys
     figures = []
     with ClusterManager(space, pool(SLOTS, keys)) as manager:
         began = time.monotonic()

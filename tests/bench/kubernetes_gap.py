@@ -9,8 +9,9 @@ between.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.bench.figures import Figure, Goal, median, p95
 from tests.real.kubernetes.cluster import Cluster
@@ -18,6 +19,8 @@ from tests.real.kubernetes.cluster_manager import IMAGE, ClusterManager, pool
 from tests.real.kubernetes.lab_parts import LabParts, built, why_not
 from tests.real.kubernetes.lab_settings import RESOURCE
 from tests.real.kubernetes.namespace import Namespace
+
+Of = TypeVar("Of")
 
 ROUNDS = 10
 JOBS = "/apis/batch/v1/namespaces"
@@ -45,14 +48,21 @@ KINDS = (
 
 def measure() -> list[Figure]:
     """The gaps, with a device and without; nothing where there is no cluster."""
+    return of_each(KINDS, "gap", _gap)
+
+
+def of_each(
+    kinds: Iterable[Of], name: str, measured: Callable[[Namespace, Of], list[Figure]]
+) -> list[Figure]:
+    """The figures of each kind, in a namespace of its own on one cluster; nothing where there is none."""
     parts = parts_there()
     if parts is None:
         return []
     figures = []
     with Cluster(parts) as cluster:
-        for kind in KINDS:
-            with cluster.namespace("gap") as space:
-                figures += _gap(space, kind)
+        for kind in kinds:
+            with cluster.namespace(name) as space:
+                figures += measured(space, kind)
     return figures
 
 

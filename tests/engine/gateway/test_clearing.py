@@ -200,13 +200,18 @@ def test_a_container_that_comes_late_is_removed_too(engine: Things, place: Path)
     assert not place.exists()
 
 
-def test_a_gateway_that_runs_and_does_not_answer_is_waited_for(engine: Things, place: Path) -> None:
+def cleared_in_vain(engine: Things, place: Path) -> None:
+    """While a gateway runs that does not answer."""
     home = place.parents[1]
     (home / "control.sock").touch()
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(Passing, match="mayfly-gateway"):
             cleared(engine, place)
+
+
+def test_a_gateway_that_runs_and_does_not_answer_is_waited_for(engine: Things, place: Path) -> None:
+    cleared_in_vain(engine, place)
     assert place.exists()
     assert len(engine.there["volumes"]) == 3
     cleared(engine, place)
@@ -254,10 +259,5 @@ def test_the_door_stays_with_the_container_also_where_no_grant_tells_which_that_
 
 def test_containers_are_ended_whatever_keeps_the_gateway(engine: Things, place: Path) -> None:
     """Nothing of a job that is over goes on; what else it made stays until nothing more can come."""
-    home = place.parents[1]
-    (home / "control.sock").touch()
-    with (home / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(Passing, match="mayfly-gateway"):
-            cleared(engine, place)
+    cleared_in_vain(engine, place)
     assert engine.removed == ["containers c1"]

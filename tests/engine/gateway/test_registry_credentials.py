@@ -104,6 +104,13 @@ def test_what_cannot_be_read_is_a_sentence_for_each_and_no_pull(
         assert len(engine.asked("POST", "/images/create")) == 1
 
 
+def handling_by(engine: FakeEngine, now: list[float]) -> Handling:
+    """One by whose clock it is ``now[0]``."""
+    handling = Handling(engine.path, nothing_published)
+    handling.registries = RegistryCredentials(engine.path, handling.conditions, lambda: now[0])
+    return handling
+
+
 def test_a_registry_that_does_not_take_them_is_told_once_it_has_said_so_itself(
     tmp_path: Path, secret: Path
 ) -> None:
@@ -112,8 +119,7 @@ def test_a_registry_that_does_not_take_them_is_told_once_it_has_said_so_itself(
     now = [0.0]
 
     async def main(engine: FakeEngine) -> None:
-        handling = Handling(engine.path, nothing_published)
-        handling.registries = RegistryCredentials(engine.path, handling.conditions, lambda: now[0])
+        handling = handling_by(engine, now)
         async with opened(place, engine.path, handling):
             engine.on("POST", "/auth", reply(200, {"Status": "Login Succeeded"}))
             assert (await asked(place, "POST", PULL))[0] == 404
@@ -170,8 +176,7 @@ def test_an_agent_whose_pulls_fail_waits_and_no_other_does(tmp_path: Path, secre
     now = [0.0]
 
     async def main(engine: FakeEngine) -> None:
-        handling = Handling(engine.path, nothing_published)
-        handling.registries = RegistryCredentials(engine.path, handling.conditions, lambda: now[0])
+        handling = handling_by(engine, now)
         async with opened(place, engine.path, handling):
             for _ in range(FAILURES):
                 assert (await asked(place, "POST", PULL))[0] == 404
