@@ -6,6 +6,8 @@
  *   appears EPOCH               until then there is no driver (DriverNotLoaded)
  *   gpu uuid=GPU-… name=A_GPU cc=9.0 memory=81920 used=0 reserved=600 util=0 ecc=0 remap=0,0,0,0 mig=0
  *                               MiB; one line a GPU, in the order of NVML; used=4096,0@EPOCH is 4096 until then and 0 after
+ *       energy=MJ reasons=0x40    its counter of millijoules (none where it is not said), energy=MJ+WATTS@EPOCH grows from then on;
+ *                               why its clocks are lower than they could be, the bits of NVML's clocks event reasons
  *   mig gpu=0 slot=2 uuid=MIG-… name=1g.10gb memory=10240 used=0
  *   process gpu=0 pid=123 memory=512          (of a MIG device: slot=2 too)
  *   xid gpu=0 code=79           delivered once to every event set that was there before
@@ -30,7 +32,12 @@ enum { OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, SMALL = 7, NOT_LOADED = 9, TIME
 #define PROCESSES 256
 #define XIDS 256
 
-struct gpu { char uuid[96], name[96]; int major, minor, migmode; u64 memory, used, reserved, ecc; u32 util, remap[4]; };
+struct gpu {
+    char uuid[96], name[96];
+    int major, minor, migmode, metered;
+    u64 memory, used, reserved, ecc, energy, reasons;
+    u32 util, remap[4];
+};
 struct mig { int gpu, slot; char uuid[96], name[96]; u64 memory, used; };
 struct process { int gpu, slot; u32 pid; u64 memory; };
 struct xid { int gpu; u64 code; };
@@ -87,6 +94,21 @@ static u64 used_now(const char *line) {
     return *rest == '@' && now() >= strtod(rest + 1, NULL) ? then : first;
 }
 
+/* 5000 or 5000+300@EPOCH, in mJ and W; 0 where the GPU has no such counter. */
+static int energy_now(const char *line, u64 *energy) {
+    const char *found = value(line, "energy");
+    char *rest;
+    double watts, since;
+    if (!found) return 0;
+    *energy = strtoull(found, &rest, 10);
+    if (*rest == '+') {
+        watts = strtod(rest + 1, &rest);
+        since = *rest == '@' ? strtod(rest + 1, NULL) : now();
+        if (now() > since) *energy += (u64)((now() - since) * watts * 1000);
+    }
+    return 1;
+}
+
 static int applies(const char *named, const char *call) { return !strcmp(named, "*") || !strcmp(named, call); }
 
 /* Reads the file: 1 where CALL is to be asked again after a while. */
@@ -121,6 +143,8 @@ static int read_world(struct world *w, const char *call, int gpu, long *slow) {
             g->ecc = number(line, "ecc", 0);
             g->util = number(line, "util", 0);
             g->migmode = number(line, "mig", 0);
+            g->metered = energy_now(line, &g->energy);
+            if (value(line, "reasons")) g->reasons = strtoull(value(line, "reasons"), NULL, 0);
         } else if (!strncmp(line, "mig ", 4) && w->migs < MIGS) {
             struct mig *m = &w->mig[w->migs++];
             m->gpu = number(line, "gpu", 0);
@@ -267,6 +291,26 @@ int nvmlDeviceGetMigDeviceHandleByIndex(handle h, u32 index, handle *part) {
     LOOK(h);
     *part = 1000 + 100 * gpu_of(h) + index;
     return mig_of(&w, *part) ? OK : NOT_FOUND;
+}
+
+/* What a job's energy and throttling are told from. A MIG device has neither. */
+int nvmlDeviceGetTotalEnergyConsumption(handle h, u64 *millijoules) {
+    LOOK(h);
+    if (mig_of(&w, h) || !w.gpu[gpu_of(h)].metered) return NOT_SUPPORTED;
+    *millijoules = w.gpu[gpu_of(h)].energy;
+    return OK;
+}
+int nvmlDeviceGetCurrentClocksEventReasons(handle h, u64 *reasons) {
+    LOOK(h);
+    if (mig_of(&w, h)) return NOT_SUPPORTED;
+    *reasons = w.gpu[gpu_of(h)].reasons;
+    return OK;
+}
+int nvmlDeviceGetCurrentClocksThrottleReasons(handle h, u64 *reasons) {
+    LOOK(h);
+    if (mig_of(&w, h)) return NOT_SUPPORTED;
+    *reasons = w.gpu[gpu_of(h)].reasons;
+    return OK;
 }
 
 struct info { u32 pid; u64 memory; u32 gpu_instance, compute_instance; };
