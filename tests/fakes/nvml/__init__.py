@@ -136,3 +136,19 @@ class Hardware:
             for slot in range(slots)
         ]
         self.gpu(gpu, mig=int(slots > 0))
+
+    # -- clocks ---------------------------------------------------------------------------------
+
+    @property
+    def clocks_journal(self) -> Path:
+        """What was done to the GPUs' clocks, a line each, in order."""
+        return self.file.with_suffix(".clocks")
+
+    def done_to_clocks(self) -> list[str]:
+        """The lines of that journal."""
+        return self.clocks_journal.read_text().splitlines() if self.clocks_journal.exists() else []
+
+    def note_among_clocks(self, line: str) -> None:
+        """A line of a test's own among them; ``reload``: the driver was loaded again."""
+        with self.clocks_journal.open("a") as journal:
+            journal.write(f"{line}\n")

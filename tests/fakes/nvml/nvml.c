@@ -15,6 +15,12 @@
  *   slow CALL MILLISECONDS      CALL takes so long
  *   hang CALL                   CALL does not return while the line is there
  *   missing CALL                CALL answers FunctionNotFound, as a driver too old for it
+ *   clocks gpu=0 base=1410 memory=2619 max=1980 step=15 sm=1410 temperature=41 cpus=3 node=1
+ *                               MHz, degrees, masks; without sm= it runs as it is locked, or at 345
+ *
+ * What is done to clocks is appended to a journal beside the file, as lock GPU-… 1410 1410, unlock GPU-…,
+ * memory-lock, memory-unlock, persistence GPU-… 1: what holds is read from there. A line `reload` is the driver
+ * loaded again, which forgets all of it; other lines are a test's own.
  *
  * A file that is not there is a driver that is not loaded. */
 #include <stdio.h>
@@ -268,7 +274,6 @@ int nvmlDeviceGetUtilizationRates(handle h, struct utilization *u) {
     u->memory = 0;
     return OK;
 }
-int nvmlDeviceGetPersistenceMode(handle h, u32 *mode) { LOOK(h); *mode = 1; return OK; }
 int nvmlDeviceGetTotalEccErrors(handle h, u32 kind, u32 counter, u64 *count) {
     (void)counter;
     LOOK(h);
@@ -366,4 +371,146 @@ int nvmlEventSetWait_v2(struct set *set, struct event *event, u32 timeout) {
         if (now() >= end) return TIMEOUT;
         pause_ms(5);
     }
+}
+
+/* -- clocks: what is set is in the journal, what the GPU is like in its `clocks` line ------------------------ */
+
+struct clocks { u32 base, memory, max, step, sm, locked, memory_locked, temperature, persistent; u64 cpus, node; };
+
+static void journal_name(char *into, size_t size) { snprintf(into, size, "%s.clocks", getenv("NVML_STUB")); }
+
+static void journal(const char *text) {
+    char name[512];
+    FILE *file;
+    journal_name(name, sizeof name);
+    file = fopen(name, "a");
+    if (!file) return;
+    fprintf(file, "%s\n", text);
+    fclose(file);
+}
+
+static void read_clocks(struct clocks *c, const char *uuid, int gpu) {
+    char name[512], line[512], of[96];
+    u32 low, high;
+    FILE *file = fopen(getenv("NVML_STUB"), "r");
+    memset(c, 0, sizeof *c);
+    c->base = 1410, c->memory = 2619, c->max = 1980, c->step = 15, c->temperature = 40, c->persistent = 1;
+    c->cpus = c->node = 1;
+    while (file && fgets(line, sizeof line, file)) {
+        if (strncmp(line, "clocks ", 7) || number(line, "gpu", 0) != (u64)gpu) continue;
+        c->base = number(line, "base", c->base);
+        c->memory = number(line, "memory", c->memory);
+        c->max = number(line, "max", c->max);
+        c->step = number(line, "step", c->step);
+        c->sm = number(line, "sm", 0);
+        c->temperature = number(line, "temperature", c->temperature);
+        c->cpus = number(line, "cpus", c->cpus);
+        c->node = number(line, "node", c->node);
+    }
+    if (file) fclose(file);
+    journal_name(name, sizeof name);
+    file = fopen(name, "r");
+    while (file && fgets(line, sizeof line, file)) {
+        if (!strncmp(line, "reload", 6)) c->locked = c->memory_locked = c->persistent = 0;
+        else if (sscanf(line, "lock %95s %u %u", of, &low, &high) == 3 && !strcmp(of, uuid)) c->locked = high;
+        else if (sscanf(line, "unlock %95s", of) == 1 && !strcmp(of, uuid)) c->locked = 0;
+        else if (sscanf(line, "memory-lock %95s %u %u", of, &low, &high) == 3 && !strcmp(of, uuid))
+            c->memory_locked = high;
+        else if (sscanf(line, "memory-unlock %95s", of) == 1 && !strcmp(of, uuid)) c->memory_locked = 0;
+        else if (sscanf(line, "persistence %95s %u", of, &low) == 2 && !strcmp(of, uuid)) c->persistent = low;
+    }
+    if (file) fclose(file);
+}
+
+#define CLOCKS(h)                                    \
+    LOOK(h);                                         \
+    struct clocks c;                                 \
+    const char *uuid = w.gpu[gpu_of(h)].uuid;        \
+    if (h >= 1000) return NOT_SUPPORTED;             \
+    read_clocks(&c, uuid, gpu_of(h))
+
+static int set_clocks(const char *what, const char *uuid, u32 low, u32 high) {
+    char text[200];
+    snprintf(text, sizeof text, "%s %s %u %u", what, uuid, low, high);
+    journal(text);
+    return OK;
+}
+static int reset_clocks(const char *what, const char *uuid) {
+    char text[200];
+    snprintf(text, sizeof text, "%s %s", what, uuid);
+    journal(text);
+    return OK;
+}
+
+int nvmlDeviceGetHandleByUUID(const char *wanted, handle *h) {
+    LOOK(0);
+    int i;
+    for (i = 0; i < w.gpus; i++)
+        if (!strcmp(w.gpu[i].uuid, wanted)) return *h = 1 + i, OK;
+    for (i = 0; i < w.migs; i++)
+        if (!strcmp(w.mig[i].uuid, wanted)) return *h = 1000 + 100 * w.mig[i].gpu + w.mig[i].slot, OK;
+    return NOT_FOUND;
+}
+int nvmlDeviceGetPersistenceMode(handle h, u32 *mode) { CLOCKS(h); *mode = c.persistent; return OK; }
+int nvmlDeviceSetPersistenceMode(handle h, u32 mode) {
+    CLOCKS(h);
+    char text[200];
+    snprintf(text, sizeof text, "persistence %s %u", uuid, mode);
+    journal(text);
+    return OK;
+}
+int nvmlDeviceSetGpuLockedClocks(handle h, u32 low, u32 high) { CLOCKS(h); return set_clocks("lock", uuid, low, high); }
+int nvmlDeviceResetGpuLockedClocks(handle h) { CLOCKS(h); return reset_clocks("unlock", uuid); }
+int nvmlDeviceSetMemoryLockedClocks(handle h, u32 low, u32 high) {
+    CLOCKS(h);
+    return set_clocks("memory-lock", uuid, low, high);
+}
+int nvmlDeviceResetMemoryLockedClocks(handle h) { CLOCKS(h); return reset_clocks("memory-unlock", uuid); }
+
+/* 0 graphics, 1 SM, 2 memory */
+int nvmlDeviceGetDefaultApplicationsClock(handle h, u32 kind, u32 *mhz) {
+    CLOCKS(h);
+    *mhz = kind == 2 ? c.memory : c.base;
+    return *mhz ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetMaxClockInfo(handle h, u32 kind, u32 *mhz) { CLOCKS(h); *mhz = kind == 2 ? c.memory : c.max; return OK; }
+int nvmlDeviceGetClockInfo(handle h, u32 kind, u32 *mhz) {
+    CLOCKS(h);
+    if (kind == 2) *mhz = c.memory_locked ? c.memory_locked : c.memory;
+    else *mhz = c.sm ? c.sm : c.locked ? c.locked : 345;
+    return OK;
+}
+int nvmlDeviceGetSupportedMemoryClocks(handle h, u32 *count, u32 *mhz) {
+    CLOCKS(h);
+    if (!mhz || *count < 1) return *count = 1, SMALL;
+    mhz[0] = c.memory;
+    *count = 1;
+    return OK;
+}
+int nvmlDeviceGetSupportedGraphicsClocks(handle h, u32 memory, u32 *count, u32 *mhz) {
+    CLOCKS(h);
+    u32 many = (c.max - 210) / c.step + 1, i;
+    if (memory != c.memory) return NOT_FOUND;
+    if (!mhz || *count < many) return *count = many, SMALL;
+    for (i = 0; i < many; i++) mhz[i] = c.max - i * c.step;
+    *count = many;
+    return OK;
+}
+int nvmlDeviceGetTemperature(handle h, u32 sensor, u32 *degrees) {
+    CLOCKS(h);
+    (void)sensor;
+    *degrees = c.temperature;
+    return OK;
+}
+
+static int words(u64 first, u32 size, unsigned long *into) {
+    u32 i;
+    for (i = 0; i < size; i++) into[i] = i ? 0 : first;
+    return OK;
+}
+int nvmlDeviceGetCpuAffinity(handle h, u32 size, unsigned long *into) { CLOCKS(h); return words(c.cpus, size, into); }
+int nvmlDeviceGetMemoryAffinity(handle h, u32 size, unsigned long *into, u32 scope) {
+    CLOCKS(h);
+    (void)scope;
+    return words(c.node, size, into);
 }
