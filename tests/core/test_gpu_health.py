@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from mayfly.core.gpu_checks import MEMORY_KEPT, CheckTable
+from mayfly.core.gpu_gate import judge
 from mayfly.core.gpu_health import (
-    APPLICATION_XIDS,
     RECHECK,
-    SLACK,
     ForeignContainer,
     Ours,
     Process,
@@ -17,23 +17,24 @@ from mayfly.core.gpu_health import (
     Record,
     Tenant,
     Vitals,
-    Xid,
     foreign,
     foreign_containers_on_lease,
     forgiven,
-    judge,
     merged,
     physical,
     recorded,
 )
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending, SlotName
+from mayfly.core.xids import APPLICATION_XIDS, REMEMBERED, Xid
 
 A, B = Gpu("GPU-a", 0), Gpu("GPU-b", 1)
 SPLIT = Gpu("GPU-c", 2, mig=(Mig("MIG-1"), Mig("MIG-2")), split=True)
 GIB = 2**30
 ENDED = 1000.0
+SLACK = int(CheckTable().threshold(MEMORY_KEPT)) * 2**20
 QUIET = Vitals(used=0, total=80 * GIB, utilisation=0, ecc=0)
+LOST = replace(QUIET, lost=True, problem="it fell off")
 OURS, WAITING, ALIEN = ContainerId("ours"), ContainerId("waiting"), ContainerId("alien")
 FIT = GpuVerdict(fit=True)
 MAKER, GONE = Generation("mywpiww03hg4s"), Generation("mywpiww01hg4s")  # who could have containers
@@ -51,6 +52,10 @@ def reading(
         **{key.replace("_", "-"): v for key, v in others.items()},
     }
     return Reading(ENDED + after, ENDED + after, gpus=(A, B), vitals=found)
+
+
+def with_xids(*codes: int) -> Record:
+    return Record(0, 0, {code: Xid("GPU-a", code, 1.0) for code in codes})
 
 
 def word(
@@ -129,24 +134,46 @@ def test_memory_that_was_always_in_use_is_the_host_s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("vitals", "record", "says"),
+    ("vitals", "record", "says", "code", "healable"),
     [
-        (replace(QUIET, lost=True, problem="it fell off"), Record(0, 0), "it fell off"),
-        (replace(QUIET, remap_failed=True), Record(0, 0), "could not remap"),
-        (replace(QUIET, remap_pending=True), Record(0, 0), "--gpu-reset"),
-        (replace(QUIET, ecc=3), Record(0, 2), "1 uncorrected ECC error on GPU-a"),
-        (QUIET, Record(0, 0, {79: Xid("GPU-a", 79, 1.0)}), "XID 79 on GPU-a (the GPU has fallen"),
-        (QUIET, Record(0, 0, {48: Xid("GPU-a", 48, 1.0)}), "XID 48"),
-        (QUIET, Record(0, 0, {999: Xid("GPU-a", 999, 1.0)}), "see NVIDIA's Xid catalogue"),
+        (LOST, Record(0, 0), "it fell off", "gpu.lost", False),
+        (replace(LOST, needs_reset=True), Record(0, 0), "it fell", "gpu.reset_required", True),
+        (
+            replace(QUIET, remap_failed=True),
+            Record(0, 0),
+            "could not remap",
+            "gpu.remap_failed",
+            False,
+        ),
+        (
+            replace(QUIET, remap_pending=True),
+            Record(0, 0),
+            "--gpu-reset",
+            "gpu.remap_pending",
+            True,
+        ),
+        (
+            replace(QUIET, ecc=3),
+            Record(0, 2),
+            "1 uncorrected ECC error on GPU-a",
+            "gpu.ecc_uncorrected",
+            True,
+        ),
+        (QUIET, with_xids(79), "XID 79 on GPU-a (the GPU has fallen", "gpu.xid", False),
+        (QUIET, with_xids(48), "XID 48", "gpu.xid", True),
+        (QUIET, with_xids(999), "see NVIDIA's Xid catalogue", "gpu.xid", False),
+        # Both have to be healable, or nothing is.
+        (QUIET, with_xids(48, 79), "XID 48", "gpu.xid", False),
     ],
 )
 def test_a_sick_gpu_holds_at_once_also_while_a_job_runs(
-    vitals: Vitals, record: Record, says: str
+    vitals: Vitals, record: Record, says: str, code: str, healable: bool
 ) -> None:
     for at_work in (False, True):
         found = word(reading(vitals), {"GPU-a": record}, Tenant(("GPU-a",), ENDED, at_work=at_work))
         assert found.sick is not None
         assert says in found.sick
+        assert (found.code, found.device, found.healable) == (code, "GPU-a", healable)
         assert ("mayfly retry" in found.sick) is not found.returns or vitals.lost
     assert word(reading(vitals), {"GPU-a": record}, Tenant(("GPU-b",), ENDED)) == FIT
 
@@ -212,6 +239,24 @@ def test_no_storm_of_an_application_s_xids_makes_a_hardware_xid_forgotten(hardwa
     assert f"XID {hardware} on GPU-a" in sick
 
 
+def test_however_many_numbers_are_reported_what_is_remembered_has_a_bound() -> None:
+    kinds = (*sorted(APPLICATION_XIDS), 63, 92, *range(1000, 1000 + 3 * REMEMBERED))
+    records = recorded({}, replace(reading(), xids=(Xid("GPU-a", 79, 1.0),)))
+    for at, code in enumerate(kinds):
+        one = replace(reading(), xids=(Xid("GPU-a", code, 2.0 + at),))
+        records = recorded(records, one)
+        assert len(records["GPU-a"].xids) <= REMEMBERED
+    assert not records["GPU-a"].xids.keys() & APPLICATION_XIDS
+    assert word(reading(), records).code == "gpu.xid"
+
+
+def test_a_counter_that_begins_anew_after_a_reset_hides_no_later_error() -> None:
+    records: dict[str, Record] = {}
+    for ecc in (5, 0, 2):
+        records = recorded(records, reading(replace(QUIET, ecc=ecc)))
+    assert "2 uncorrected ECC errors" in (word(reading(replace(QUIET, ecc=2)), records).sick or "")
+
+
 def test_a_gpu_that_vanishes_keeps_its_place_and_new_ones_are_added() -> None:
     assert merged((A, B), (B,)) == (A, B)
     assert merged((A,), (A, B)) == (A, B)
@@ -268,5 +313,7 @@ def test_what_a_container_of_an_ended_agent_s_left_is_told_by_name_and_holds_the
         f"process 7 of container {box[:12]} of g-0's agent {GONE} that has ended still holds GPU-a: "
         "end it or reset the GPU"
     )
-    assert word(reading(left)) == GpuVerdict(pending=Pending.UNCLEAN, text=says)
-    assert word(reading(left, after=RECHECK)) == GpuVerdict(sick=says, returns=True)
+    waits = GpuVerdict(code="gpu.leftover_process", device="GPU-a")
+    assert word(reading(left)) == replace(waits, pending=Pending.UNCLEAN, text=says)
+    held = replace(waits, sick=says, returns=True, healable=True)
+    assert word(reading(left, after=RECHECK)) == held

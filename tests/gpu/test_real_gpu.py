@@ -14,7 +14,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, judge, recorded
+from mayfly.core.gpu_gate import judge
+from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, recorded
 from mayfly.core.images import select
 from mayfly.core.leases import assign
 from mayfly.core.model import PoolName, PoolSpec

@@ -33,6 +33,7 @@ MODULES = (
     "desire",
     "dispatch",
     "facts",
+    "gpu_checks",
     "gpu_health",
     "gpu_use",
     "gpus",
@@ -61,6 +62,7 @@ MODULES = (
     "turns",
     "waiting",
     "workspace",
+    "xids",
 )
 
 

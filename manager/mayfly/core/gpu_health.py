@@ -1,7 +1,7 @@
-"""The health gate: whether the GPUs of a slot may be given to its next agent.
+"""How the GPUs of a host fare: what NVML said at one moment, and what is held in mind from then to then.
 
-Pure: judges what NVML said and asks it nothing. It tells three things apart: fit; sick, which holds the slot
-until a person has seen to the GPU; and not known yet, which opens no gate and holds nothing.
+Pure, values: what speaks against a GPU is found in ``gpu_findings``, and what that means for a slot is judged
+in ``gpu_gate``.
 """
 
 from __future__ import annotations
@@ -11,33 +11,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from mayfly.core.leases import Gpu
-from mayfly.core.model import ContainerId, Generation, GpuVerdict, Pending, SlotName
+from mayfly.core.model import ContainerId, Generation, SlotName
+from mayfly.core.xids import Xid, remembered
 
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
-SLACK = 512 * 1024 * 1024  # bytes in use beyond the quiet GPU's that are not held against it
-
-# What an application does wrong, and what a job that is killed leaves behind: those that NVIDIA's own device
-# plugin for Kubernetes passes over. Meanings: https://docs.nvidia.com/deploy/xid-errors/
-APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
-XID_MEANINGS: Mapping[int, str] = {
-    13: "an illegal instruction or address",
-    31: "a memory page fault",
-    43: "the job's own channel was stopped",
-    45: "the job was killed while it computed",
-    48: "an uncorrectable ECC error",
-    62: "the GPU's own controller halted",
-    63: "a row of its memory was remapped, or a page retired",
-    64: "a row of its memory could not be remapped",
-    68: "a video processor's exception",
-    74: "an NVLink error",
-    79: "the GPU has fallen off the bus",
-    92: "many corrected ECC errors",
-    94: "a contained ECC error",
-    95: "an uncontained ECC error",
-    109: "a context switch timed out",
-    119: "the GPU's system processor does not answer",
-    120: "an error of the GPU's system processor",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +48,9 @@ class Vitals:
     remap_pending: bool = False
     remap_failed: bool = False
     problem: str | None = None  # what NVML answers instead, a whole sentence
-    lost: bool = False  # it is not there any more
+    lost: bool = False  # it is not there any more, or answers nothing before it is reset
+    needs_reset: bool = False  # the latter
+    gone: bool = False  # it is not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +60,6 @@ class ForeignContainer:
     id: str
     name: str
     devices: tuple[str, ...]  # as it was asked for: UUIDs, numbers, "all", CDI's names
-
-
-@dataclass(frozen=True, slots=True)
-class Xid:
-    """An error that the driver reported."""
-
-    uuid: str  # of the GPU, also where it is split
-    code: int
-    at: float
-
-    @property
-    def hardware(self) -> bool:
-        """Whether it speaks against the GPU and not against the job."""
-        return self.code not in APPLICATION_XIDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,10 +138,12 @@ def recorded(records: Mapping[str, Record], reading: Reading) -> dict[str, Recor
         if vitals.used is not None:
             quiet = vitals.used if quiet is None else min(quiet, vitals.used)
         ecc = before.ecc if before.ecc is not None else vitals.ecc
+        if ecc is not None and vitals.ecc is not None:
+            ecc = min(ecc, vitals.ecc)  # the driver counts from none again after a reset
         after[uuid] = Record(quiet, ecc, before.xids)
     for xid in reading.xids:
         before = after.get(xid.uuid, Record())
-        after[xid.uuid] = Record(before.quiet, before.ecc, {**before.xids, xid.code: xid})
+        after[xid.uuid] = Record(before.quiet, before.ecc, remembered(before.xids, xid))
     return after
 
 
@@ -201,113 +168,6 @@ def physical(uuid: str, gpus: Sequence[Gpu]) -> str:
         if any(part.uuid == uuid for part in gpu.mig):
             return gpu.uuid
     return uuid
-
-
-def judge(
-    tenant: Tenant,
-    reading: Reading | None,
-    records: Mapping[str, Record],
-    gpus: Sequence[Gpu],
-    ours: Ours,
-) -> GpuVerdict:
-    """The word on a slot's GPUs."""
-    if reading is None:
-        return GpuVerdict(pending=Pending.NO_ANSWER, text="NVML has not answered yet")
-    if reading.problem is not None:
-        return GpuVerdict(pending=Pending.NO_ANSWER, text=reading.problem)
-    for uuid in tenant.lease:
-        ill = _ill(uuid, reading, records, gpus)
-        if ill is not None:
-            return GpuVerdict(sick=ill[0], returns=ill[1])
-    if tenant.at_work:
-        return GpuVerdict(fit=True)
-    if reading.began < tenant.since:
-        text = "NVML has not been asked since the last job ended"
-        return GpuVerdict(pending=Pending.NOT_ASKED, text=text)
-    for uuid in tenant.lease:
-        unclean = _unclean(uuid, tenant, reading, records, gpus, ours)
-        if unclean is None:
-            continue
-        if reading.began < tenant.since + RECHECK:
-            return GpuVerdict(pending=Pending.UNCLEAN, text=unclean)
-        return GpuVerdict(sick=unclean, returns=True)
-    return GpuVerdict(fit=True)
-
-
-def _ill(
-    uuid: str, reading: Reading, records: Mapping[str, Record], gpus: Sequence[Gpu]
-) -> tuple[str, bool] | None:
-    """What speaks against the device, and whether each reading shows afresh if it still does; ``None`` where
-    nothing does.
-    """
-    whole = physical(uuid, gpus)
-    for part in dict.fromkeys((uuid, whole)):
-        vitals = reading.vitals.get(part)
-        if vitals is None:
-            return f"{part} is not there any more: see `nvidia-smi -L` and dmesg", True
-        if vitals.lost and vitals.problem is not None:
-            return vitals.problem, True
-        record = records.get(part, Record())
-        for xid in record.xids.values():
-            if xid.hardware:
-                meaning = XID_MEANINGS.get(xid.code, "see NVIDIA's Xid catalogue")
-                return (
-                    (
-                        f"XID {xid.code} on {part} ({meaning}): see dmesg, reset or replace the GPU, "
-                        "then `mayfly retry`"
-                    ),
-                    False,
-                )
-        if vitals.remap_failed:
-            return f"{part} could not remap a broken row of its memory: replace it", True
-        if vitals.remap_pending:
-            return (
-                (
-                    f"{part} has broken rows of memory that a reset would remap: "
-                    f"`nvidia-smi --gpu-reset -i {part}`"
-                ),
-                True,
-            )
-        if vitals.ecc is not None and record.ecc is not None and vitals.ecc > record.ecc:
-            many = vitals.ecc - record.ecc
-            text = f"{many} uncorrected ECC error{'s' if many > 1 else ''} on {part}"
-            return f"{text}: reset or replace the GPU, then `mayfly retry`", False
-    return None
-
-
-def _unclean(
-    uuid: str,
-    tenant: Tenant,
-    reading: Reading,
-    records: Mapping[str, Record],
-    gpus: Sequence[Gpu],
-    ours: Ours,
-) -> str | None:
-    """What the last job has left on the device; ``None`` where it has left nothing."""
-    for part in dict.fromkeys((uuid, physical(uuid, gpus))):
-        problem = reading.vitals[part].problem
-        if problem is not None:
-            return problem
-    if tenant.share:
-        return None
-    vitals = reading.vitals[uuid]
-    for process in vitals.processes:
-        if (whose := ours.left(process)) is not None:
-            named = process.named if process.agent in ours.makers else f"process {process.pid}"
-            return f"{named} of {whose} that has ended still holds {uuid}: end it or reset the GPU"
-    quiet = records.get(uuid, Record()).quiet
-    if vitals.used is None or quiet is None:
-        return None
-    if any(process.memory is None for process in vitals.processes):
-        return None
-    accounted = sum(process.memory or 0 for process in vitals.processes)
-    lacking = vitals.used - quiet - accounted
-    if lacking <= SLACK:
-        return None
-    return (
-        f"{lacking // 2**20} MiB of {uuid} were not returned and no process holds them: "
-        "reset the GPU"
-    )
 
 
 def foreign(lease: Iterable[str], reading: Reading, ours: Ours) -> list[tuple[str, Process]]:

@@ -12,7 +12,8 @@ from math import inf
 
 from mayfly.core.desire import Hardware
 from mayfly.core.facts import AgentExited, Fact, SlotReleased
-from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, judge, merged, recorded
+from mayfly.core.gpu_gate import judge
+from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, merged, recorded
 from mayfly.core.gpu_use import Tally
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu

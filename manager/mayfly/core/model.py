@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import Literal, NewType
 
 from mayfly.core.capabilities import EVERYTHING, Capabilities
+from mayfly.core.gpu_checks import GpuFinding
 
 SlotName = NewType("SlotName", str)
 PoolName = NewType("PoolName", str)
@@ -729,6 +730,10 @@ class GpuVerdict:
     returns: bool = False  # whether being sick is seen to end
     pending: Pending | None = None  # why neither; None: fit or sick
     text: str = ""  # what it waits for, where neither
+    code: str | None = None  # the check's that found it; None: fit, or no check's
+    device: str | None = None  # the UUID of the GPU or MIG device that it was found on
+    healable: bool = False  # whether a reset of the GPU may end all that makes it sick
+    warnings: tuple[GpuFinding, ...] = ()  # what holds nothing and is shown
 
 
 @dataclass(frozen=True, slots=True)

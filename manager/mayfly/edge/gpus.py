@@ -21,9 +21,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mayfly.core.gpu_health import Process, Reading, Vitals, Xid
+from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
+from mayfly.core.xids import Xid
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.parent_groups import whose
@@ -53,7 +54,8 @@ _MEANINGS = {
     999: "the driver fails without saying why: see dmesg; inside a container, its devices were taken away",
 }
 _AGAIN = frozenset({1, 15, 16, 18, 999})  # after these the session is opened anew
-_LOST = frozenset({15, 16})
+_NEEDS_RESET = 16
+_LOST = frozenset({15, _NEEDS_RESET})
 
 
 class _Gone(Exception):
@@ -271,7 +273,7 @@ class Session:
                 raise _Gone(self._sentence(error)) from error
             sentence = f"GPU {index} ({device.gpu.uuid}): {self._sentence(error)}"
             self._devices[index] = None
-            return self._lost(index, sentence, lost=error.value in _LOST)
+            return self._lost(index, sentence, code=int(error.value))
         except nvml.NVMLLibraryMismatchError as error:
             raise _Gone(f"{_MEANINGS[13]} ({error})") from error
         gpu = Gpu(
@@ -288,12 +290,12 @@ class Session:
         return gpu, vitals
 
     def _lost(
-        self, index: int, sentence: str, *, lost: bool = True
+        self, index: int, sentence: str, code: int = 15
     ) -> tuple[Gpu | None, dict[str, Vitals]]:
         gpu = self._last.get(index)
         if gpu is None:
             return None, {}
-        vitals = Vitals(problem=sentence, lost=lost)
+        vitals = Vitals(problem=sentence, lost=code in _LOST, needs_reset=code == _NEEDS_RESET)
         return gpu, dict.fromkeys((gpu.uuid, *(part.uuid for part in gpu.mig)), vitals)
 
     def _vitals(self, handle: Any) -> Vitals:
