@@ -69,6 +69,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "wait --for": [("wait", 2), ("wait --for nonsense", 2)],
     "wait --timeout": [(f"wait --for idle --timeout {t}", 2) for t in ("nonsense", "-5")],
     "gpus --watch": ALONE,
+    "health --gpu": [(f"health --gpu {g}", 2) for g in ("gpu0", "-1", "''")],
+    "health --wait": [(f"health --wait {t}", 2) for t in ("nonsense", "0", "-5")],
     "submit command": [("submit", 2)],
     "submit --wait": ALONE,
     "submit --pool": [("submit --pool nope -- true", 4)],

@@ -62,6 +62,7 @@ VERBS = frozenset(
             "gpus",
         ),
         *(
+            "health",
             "history",
             "images",
             "init",

@@ -40,6 +40,7 @@ VERBS = {
     "reload": "verbs_pool",
     "wait": "verbs_status",
     "gpus": "verbs_gpus",
+    "health": "verbs_health",
     "submit": "verbs_jobs",
     "jobs": "verbs_jobs",
     "cancel": "verbs_cancel",
@@ -59,7 +60,10 @@ VERBS = {
 }
 # Those that look at this host, or change it: a manager elsewhere has nothing to do with them.
 OF_THIS_HOST = frozenset(
-    {"run", "gateway", "init", "install", "doctor", "bugreport", "shell", "config", "images"}
+    {
+        *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
+        "images",
+    }
 )
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {
