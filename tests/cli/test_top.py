@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mayfly.cli import render_top
+from mayfly.cli.render_gpu_use import gpu_use
 from tests.cli.conftest import Mayfly
 from tests.service.standin import StandIn
 from tests.terminal import Terminal
@@ -109,7 +110,38 @@ def test_what_is_not_known_is_not_made_up_and_hostile_words_are_clean() -> None:
             ],
             "GPU use: MIG-1 300MiB at most; GPU-2 0B at most, 0 % busy on average",
         ),
+        (
+            [
+                {
+                    "uuid": "GPU-1",
+                    "peak_memory": GIB,
+                    "utilisation": 90.0,
+                    "use_of": "gpu",
+                    "energy": 45_000.0,
+                    "metered": 300.0,
+                    "partial": True,
+                    "throttled": {"power_cap": 90.0, "thermal": 100.4},
+                    "watched": 290.0,
+                }
+            ],
+            (
+                "GPU use: GPU-1 1GiB at most, 90 % busy on average, 12.5 Wh, throttled for 1m by "
+                "thermal, 1m by power cap (measured for 4m only)"
+            ),
+        ),
+        (
+            [
+                {"uuid": "MIG-1", "peak_memory": 0, "use_of": "mig", "energy": None},
+                {"uuid": "GPU-2", "peak_memory": 0, "use_of": "shared", "energy": 3600.0},
+                {"uuid": "GPU-3", "peak_memory": None, "use_of": "bench"},
+            ],
+            (
+                "GPU use: MIG-1 0B at most (load, energy and throttling of a MIG device cannot be told); "
+                "GPU-2 0B at most, 1.00 Wh (all but the memory is of the whole GPU, which other agents "
+                "share); GPU-3 was not looked at, so as not to disturb the job"
+            ),
+        ),
     ],
 )
 def test_what_a_job_did_with_its_gpus_is_one_line(use: list[dict[str, Any]], told: str) -> None:
-    assert render_top.gpu_use({"gpu_use": use}) == told
+    assert gpu_use({"gpu_use": use}) == told

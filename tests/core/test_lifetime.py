@@ -75,5 +75,5 @@ def test_a_gpu_s_load_counts_while_a_job_runs_and_its_memory_from_the_gate_on() 
         assert tally.working is working
         vitals = {"GPU-a": Vitals(used=used, utilisation=load)}
         tally = tally.add(Reading(0.0, 0.0, vitals=vitals))
-    (use,) = tally.use_of(AGENT.generation) or ()
+    (use,) = tally.use_of(busy, 63.0) or ()
     assert (use.peak_memory, use.utilisation, use.samples) == (900, 80.0, 1)

@@ -214,3 +214,49 @@ def test_a_session_that_is_closed_holds_no_device(hardware: Hardware, read: Read
     hardware.driver = "580.65.06"
     hardware.write()
     assert read()["driver"] == "580.65.06"
+
+
+def test_energy_and_why_clocks_are_lowered_are_told_where_the_gpu_has_them(
+    hardware: Hardware, read: Reader
+) -> None:
+    hardware.gpu(0, energy=123_456, reasons="0x44")
+    hardware.mig(1, 1)
+    found = read()["vitals"]
+    assert (found[uuid(0)]["energy"], sorted(found[uuid(0)]["throttles"])) == (
+        123_456,
+        ["power_cap", "thermal"],
+    )
+    part = found[mig_uuid(1, 0)]
+    assert (part["energy"], part["throttles"]) == (None, None)
+    assert (found[uuid(1)]["energy"], found[uuid(1)]["throttles"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        (0x0, []),
+        (0x1 | 0x4, []),  # idle at its cap
+        (0x2 | 0x10 | 0x100, []),  # as a person has set it
+        (0x4, ["power_cap"]),
+        (0x20, ["thermal"]),
+        (0x8 | 0x40, ["thermal"]),
+        (0x8 | 0x80, ["power_brake"]),
+        (0x8, ["slowdown"]),
+    ],
+)
+def test_what_nvml_s_reasons_for_clocks_mean(
+    hardware: Hardware, read: Reader, reasons: int, told: list[str]
+) -> None:
+    hardware.gpu(0, reasons=hex(reasons))
+    assert read()["vitals"][uuid(0)]["throttles"] == told
+
+
+def test_an_older_driver_tells_throttling_by_the_former_name(
+    hardware: Hardware, read: Reader
+) -> None:
+    hardware.say("missing nvmlDeviceGetCurrentClocksEventReasons")
+    hardware.gpu(0, reasons="0x20")
+    assert read()["vitals"][uuid(0)]["throttles"] == ["thermal"]
+    hardware.say("missing nvmlDeviceGetCurrentClocksThrottleReasons")
+    found = read()["vitals"][uuid(0)]
+    assert (found["throttles"], found["problem"]) == (None, None)

@@ -37,6 +37,7 @@ from mayfly.core.memory import Agent, Job, TurnAccount, Visit
 from mayfly.core.model import (
     Cause,
     Generation,
+    GpuUse,
     JobId,
     JobState,
     PoolName,
@@ -141,6 +142,26 @@ def test_what_was_refused_to_an_agent_is_counted_for_all_and_told_with_its_life(
     kept(history, *lived(2, T + 9.0)[:2])
     *_, plain = reader.events()
     assert not {"made", "refused", "refusals"} & plain.keys()
+
+
+def test_what_a_job_did_with_its_gpus_is_in_its_row_of_a_list_and_of_one_without_nothing(
+    tmp_path: Path,
+) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    made, exited, submitted, ended = lived(1, T)
+    assert isinstance(exited, AgentExited)
+    use = GpuUse(
+        "GPU-1", 5, 80.0, energy=3600.0, metered=4.0, throttled={"thermal": 2.0}, watched=4.0
+    )
+    gate = GateOpening(T, exited.generation, "run", JobId("j0001"))
+    kept(history, made, submitted)
+    kept(history, gate)
+    kept(history, replace(exited, gpus=(use,)), ended)
+    kept(history, *lived(2, T + 10))
+    first, second = reader.job_rows([*reader.listed_jobs()])
+    assert first["gpu_use"] == [asdict(use) | {"use_of": "gpu"}]
+    assert second["gpu_use"] == []
+    history.close()
 
 
 def test_what_jobs_run_is_read_where_it_is_shown_and_nowhere_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -243,6 +244,12 @@ def test_after_a_change_of_mig_no_gate_opens_on_an_old_lease(
     assert manager.slot("gpu-1")["agent"] != old
 
 
+def counter(manager: GpuManager, beyond: float) -> float:
+    """Joules of the first GPU, once there are more than those."""
+    found = [gpu["energy"] or 0.0 for gpu in manager.get("/v1/gpus")["gpus"]]
+    return found[0] if found and found[0] > beyond else 0.0
+
+
 def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     manager: GpuManager, hardware: Hardware
 ) -> None:
@@ -254,9 +261,15 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     for job in jobs:
         manager.started(job)  # memory that is used before a gate opens would keep it shut
     used = [2048 * 2**20, 512 * 2**20]
-    hardware.gpu(0, used=2048, util=80)
+    hardware.gpu(0, used=2048, util=80, energy=f"5000+300@{time.time()}", reasons="0x40")
     hardware.gpu(1, used=512, util=20)
     until(lambda: [gpu["used"] for gpu in manager.get("/v1/gpus")["gpus"]] == used, "it is read")
+    # What was measured until then is kept for the next manager, which reads them once at least.
+    (metered,) = [gpu for gpu in manager.get("/v1/gpus")["gpus"] if gpu["uuid"] == uuid(0)]
+    assert metered["throttled"] == ["thermal"]
+    manager.kill(signal.SIGTERM)
+    manager.start(wait="answer")
+    again = until(lambda: counter(manager, metered["energy"]), "it is read again")
     for job in jobs:
         manager.let_go(job)
     assert {manager.ended(job)["slot"] for job in jobs} == {"gpu-0", "gpu-1"}
@@ -271,6 +284,10 @@ def test_the_history_tells_which_gpu_an_agent_had_and_what_it_did_with_it(
     assert life["gpus"] == [uuid(0)]
     (use,) = life["gpu_use"]
     assert (use["uuid"], use["peak_memory"], use["utilisation"]) == (uuid(0), used[0], 80)
+    assert use["energy"] >= again - metered["energy"] > 0, "what lies between two managers counts"
+    assert use["throttled"]["thermal"] > 0
+    assert manager.json("jobs")["jobs"][0]["gpu_use"][0].keys() == use.keys()
+    assert " Wh, throttled for " in " ".join(manager.cli("describe", life["job"]).stdout.split())
 
 
 def test_a_manager_that_starts_again_keeps_the_agents_that_wait(manager: GpuManager) -> None:

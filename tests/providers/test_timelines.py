@@ -143,7 +143,7 @@ def test_every_reader_tells_the_same_of_an_agent_s_life(provider: str) -> None:
         assert tally.working is working
         vitals = {GPU: Vitals(used=10, utilisation=100 if working else 0)}
         tally = tally.add(Reading(stage.at, 0.0, vitals=vitals))
-    (use,) = tally.use_of(NAME) or ()
+    (use,) = tally.use_of(memory.agents[NAME], ENDED) or ()
     assert (use.utilisation, use.samples) == (100.0, 1)
     seconds = seconds_in_phases(memory.agents[NAME], ENDED)
     ends = [*list(starts.values())[1:], ENDED]

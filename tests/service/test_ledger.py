@@ -6,12 +6,14 @@ import io
 from typing import TYPE_CHECKING
 
 from mayfly.core.facts import SlotRecovered
+from mayfly.core.gpu_metering import Meter, Metered, Throttle
+from mayfly.core.gpu_use import DeviceSum, Tally
 from mayfly.core.memory import Memory
-from mayfly.core.model import HostSpec, SlotName
+from mayfly.core.model import Generation, HostSpec, SlotName
 from mayfly.edge.history import PIECE, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
-from mayfly.service.ledger import PRUNE_EVERY, Ledger
+from mayfly.service.ledger import GPU_USE, PRUNE_EVERY, Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,4 +42,23 @@ def test_what_one_pass_does_not_forget_the_next_ones_do(tmp_path: Path) -> None:
     happens(PIECE)
     assert passes(5, T + 1) == 10 + PIECE, "not looked at before its time"
     assert passes(1, T + PRUNE_EVERY) == 10
+    history.close()
+
+
+def test_what_jobs_did_with_their_gpus_is_there_for_the_next_manager_and_once(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    ledger = Ledger(history, Log(io.StringIO()))
+    assert ledger.take_gpu_use() == Tally()
+    throttled = {Throttle.THERMAL: 2.0}
+    sums = {Generation("g1"): {"GPU-1": DeviceSum(9, metered=Metered(5.0, 2.0, throttled, 2.0))}}
+    tally = Tally(sums=sums, meters={"GPU-1": Meter(T, 7, (Throttle.THERMAL,))})
+    ledger.keep_gpu_use(tally)
+    assert Ledger(history, Log(io.StringIO())).take_gpu_use() == tally
+    assert ledger.take_gpu_use() == Tally(), (
+        "what a manager that died left is of no job that runs now"
+    )
+    history.set_meta(GPU_USE, '{"is": "TallyOfAnotherVersion"}')
+    assert ledger.take_gpu_use() == Tally()
     history.close()

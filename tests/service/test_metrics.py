@@ -9,6 +9,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mayfly.core.facts import AgentExited
+from mayfly.core.gpu_metering import Throttle
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import Generation, Phase, PoolName, SlotName
+from mayfly.core.model import Config, Generation, GpuUse, HostSpec, Phase, PoolName, SlotName, UseOf
 from mayfly.core.outcomes import Result
 from mayfly.service.metrics import JOB_ENDS, Metrics, serve
+from tests.core import simulator
 from tests.harness import until
 from tests.service.exposition import begun
 
@@ -111,6 +114,32 @@ def test_an_idle_agent_that_its_service_took_back_is_counted_and_no_other(
     assert counted(Result.NO_JOB, 0, clean=False) == 0  # Mayfly ended it
     assert counted(Result.NO_JOB, None, clean=True) == 0  # the Engine did
     assert counted(Result.NO_JOB, 0, clean=True) == 1
+
+
+def test_energy_of_jobs_is_counted_for_their_pool_and_that_of_a_shared_gpu_for_nobody() -> None:
+    pool = replace(simulator.pool("p"), gpus=1)
+    metrics = Metrics(Config(HostSpec("box"), (pool,)))
+    agent = Agent(
+        *(Generation("g1"), SlotName("p-0"), PoolName("p"), 1, "f", "i", ("GPU-1",), 1.0),
+        opened=2.0,
+    )
+    after = Memory({agent.generation: agent})
+    uses = (
+        GpuUse("GPU-1", 0, None, energy=1800.0, throttled={"thermal": 4.0}),
+        GpuUse("GPU-2", 0, None, energy=200.0, throttled=None),
+        GpuUse("GPU-3", 0, None, energy=9999.0, throttled={"thermal": 9.0}, use_of=UseOf.SHARED),
+        GpuUse("MIG-4", 0, None, use_of=UseOf.MIG),
+    )
+    end = AgentExited(9.0, agent.generation, Result.JOB_DONE, None, 0, None, gpus=uses)
+    value = metrics.registry.get_sample_value
+    assert value("mayfly_gpu_energy_joules_total", {"pool": "p"}) == 0.0
+    metrics.facts([end], after, after)
+    assert value("mayfly_gpu_energy_joules_total", {"pool": "p"}) == 2000.0
+    seconds = {
+        reason: value("mayfly_gpu_throttled_seconds_total", {"pool": "p", "reason": reason})
+        for reason in Throttle
+    }
+    assert seconds == {reason: 4.0 * (reason is Throttle.THERMAL) for reason in Throttle}
 
 
 def test_names_have_base_units_and_only_counters_end_in_total(metrics: Metrics) -> None:

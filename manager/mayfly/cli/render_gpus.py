@@ -73,7 +73,9 @@ def _headline(document: dict[str, Any]) -> str:
 
 
 def _rows(gpu: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    note = gpu["problem"] or ("split" if gpu["split"] else _whose(gpu))
+    note = gpu["problem"] or "; ".join(
+        one for one in ("split" if gpu["split"] else _whose(gpu), _throttled(gpu)) if one
+    )
     yield _row(str(gpu["index"]), gpu["name"], gpu["compute"] or "-", gpu, note)
     for number, part in enumerate(gpu["mig"]):
         yield _row(
@@ -87,6 +89,11 @@ def _whose(device: dict[str, Any]) -> str:
     if len(device["slots"]) < 2 or not working:
         return ""
     return f"{', '.join(working)} {'has' if len(working) == 1 else 'have'} it"
+
+
+def _throttled(device: dict[str, Any]) -> str:
+    reasons = [str(reason).replace("_", " ") for reason in device.get("throttled") or ()]
+    return f"throttled: {', '.join(reasons)}" if reasons else ""
 
 
 def _row(

@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mayfly.cli import render, render_top
+from mayfly.cli import render
 from mayfly.cli.plain import clean
 from mayfly.cli.render import Row
+from mayfly.cli.render_gpu_use import energy, gpu_use
 from mayfly.cli.table import table
 from mayfly.core.quantities import spoken_age
 
@@ -70,8 +71,12 @@ def moment(at: object) -> str:
 
 def history(rows: Sequence[Row], now: float, width: int | None) -> list[str]:
     """A row an ended agent, the latest last."""
-    headings = ("ENDED", "SLOT", "JOB", "OUTCOME", "CAUSE", "EXIT", "BUSY", "AGENT")
-    return table(headings, [_life(row, now) for row in rows], width)
+    headings = ["ENDED", "SLOT", "JOB", "OUTCOME", "CAUSE", "EXIT", "BUSY", "AGENT"]
+    lives, used = [_life(row, now) for row in rows], [energy(row) for row in rows]
+    if set(used) - {"-"}:
+        headings.insert(-1, "WH")
+        lives = [(*life[:-1], wh, life[-1]) for life, wh in zip(lives, used, strict=True)]
+    return table(headings, lives, width)
 
 
 def _life(row: Row, now: float) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def describe_job(job: Row, now: float, width: int | None) -> list[str]:
         ("submitted", moment(job.get("submitted"))),
         ("ran", render.took(job, now)),
         ("exit", render.exit_of(job)),
-        ("gpus", render_top.gpu_use(job).removeprefix("GPU use: ")),
+        ("gpus", gpu_use(job).removeprefix("GPU use: ")),
     ]
     told = [(name, value) for name, value in facts if value not in ("", "-")]
     lines += ["", *(line for name, value in told for line in _fact(name, value, width))]

@@ -85,21 +85,9 @@ def _of(held: object, most: object) -> str:
     """``1.2GiB/8GiB``, or the first alone."""
     if not isinstance(held, int):
         return "-"
-    return _size(held) + (f"/{_size(most)}" if isinstance(most, int) else "")
+    return rounded_size(held) + (f"/{rounded_size(most)}" if isinstance(most, int) else "")
 
 
-def _size(value: int) -> str:
+def rounded_size(value: int) -> str:
     """In whole MiB below a GiB."""
     return spoken_size(value // MIB * MIB if value < GIB else round(value / GIB * 10) * GIB // 10)
-
-
-def gpu_use(job: Row) -> str:
-    """What a job that has ended did with its GPUs, in a line; empty where it had none, or nobody looked."""
-    told = []
-    for use in job.get("gpu_use") or ():
-        peak, mean = use.get("peak_memory"), use.get("utilisation")
-        if not isinstance(peak, int):
-            continue
-        load = f", {mean:.0f} % busy on average" if isinstance(mean, int | float) else ""
-        told.append(f"{text(use.get('uuid'))[:12]} {_size(peak)} at most{load}")
-    return f"GPU use: {'; '.join(told)}" if told else ""

@@ -35,7 +35,7 @@ from mayfly.cli.misunderstood import (
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.paste import pasted, typed_again
 from mayfly.cli.plain import clean
-from mayfly.cli.render_top import gpu_use
+from mayfly.cli.render_gpu_use import gpu_use
 from mayfly.cli.results import fetched, is_group, place_here, wanted
 from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.standing import first_status, slot_of

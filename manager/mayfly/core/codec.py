@@ -35,6 +35,7 @@ MODULES = (
     "facts",
     "gpu_checks",
     "gpu_health",
+    "gpu_metering",
     "gpu_use",
     "gpus",
     "images",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.model import ContainerId, Generation, SlotName
 from mayfly.core.xids import Xid, remembered
@@ -47,6 +48,8 @@ class Vitals:
     ecc: int | None = None  # uncorrected errors since the driver was loaded; None: it has no ECC
     remap_pending: bool = False
     remap_failed: bool = False
+    energy: int | None = None  # millijoules since the driver was loaded; None: it has no counter
+    throttles: tuple[Throttle, ...] | None = None  # None: NVML cannot tell (MIG)
     problem: str | None = None  # what NVML answers instead, a whole sentence
     lost: bool = False  # it is not there any more, or answers nothing before it is reset
     needs_reset: bool = False  # the latter

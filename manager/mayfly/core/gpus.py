@@ -184,12 +184,13 @@ class Gpus:
         reading = self.reading
         return reading if reading is None or reading.began <= now + CLOCK_SLACK else None
 
-    def attributed(self, facts: Sequence[Fact]) -> tuple[Gpus, tuple[Fact, ...]]:
-        """The facts, with what each agent that ended did with its GPUs."""
+    def attributed(self, facts: Sequence[Fact], memory: Memory) -> tuple[Gpus, tuple[Fact, ...]]:
+        """The facts, with what each agent that ended, as that memory has it, did with its GPUs."""
         gpus = self
         told: list[Fact] = []
         for fact in facts:
-            use = gpus.tally.use_of(fact.generation) if isinstance(fact, AgentExited) else None
+            ended = memory.agents.get(fact.generation) if isinstance(fact, AgentExited) else None
+            use = gpus.tally.use_of(ended, fact.at) if ended is not None else None
             if isinstance(fact, AgentExited) and use is not None:
                 told.append(replace(fact, gpus=use))
                 gpus = replace(gpus, tally=gpus.tally.closed(fact.generation))

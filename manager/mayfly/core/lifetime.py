@@ -19,6 +19,11 @@ def seconds_in_phases(agent: Agent, exited: float) -> dict[Phase, float]:
     return {phase: round(max(0.0, end - at), 3) for (phase, at), (_, end) in pairwise(ends)}
 
 
+def busy_since(agent: Agent) -> float | None:
+    """When its job began, as far as is known; ``None``: it has had none."""
+    return dict(_starts(agent))[Phase.BUSY]
+
+
 def _starts(agent: Agent) -> tuple[tuple[Phase, float | None], ...]:
     """When each phase began; ``None``: it was not reached, as far as is known."""
     if agent.embedded:

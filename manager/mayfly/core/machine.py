@@ -223,7 +223,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             break
     if unfinished:
         requests = (*requests, Note("step.unfinished", {"rounds": ROUNDS, "facts": len(facts)}))
-    gpus, told = gpus.attributed(facts)
+    gpus, told = gpus.attributed(facts, memory)
     if _asks_for_unseen(facts, state):
         state = replace(state, polls=state.polls.survey_soon(now))
     quiet = not actions and not state.in_flight and _is_quiet(state, memory)

@@ -766,6 +766,15 @@ class Results:
 NOTHING_TAKEN = Results()
 
 
+class UseOf(StrEnum):
+    """What the figures of a job's GPU are of."""
+
+    GPU = "gpu"  # a GPU that the job alone was given
+    SHARED = "shared"  # a GPU that agents share: but for memory they are of all that ran on it
+    MIG = "mig"  # a MIG device: NVML tells its memory, and neither load, energy nor throttling
+    BENCH = "bench"  # nobody looked, so as not to disturb what is measured
+
+
 @dataclass(frozen=True, slots=True)
 class GpuUse:
     """What an agent did with one GPU in its life."""
@@ -774,6 +783,12 @@ class GpuUse:
     peak_memory: int | None  # bytes; None: never looked at
     utilisation: float | None  # mean per cent; None: never looked at, or NVML cannot tell (MIG)
     samples: int = 0
+    energy: float | None = None  # joules by the GPU's own counter; None: it has none, or not known
+    metered: float = 0.0  # seconds of the job that the energy is of
+    throttled: Mapping[str, float] | None = None  # seconds by reason; None: not known
+    watched: float = 0.0  # seconds of the job that those are of
+    use_of: UseOf = UseOf.GPU
+    partial: bool = False  # some of the job was not measured
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from mayfly.core.gpu_health import Process, Reading, Vitals
+from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
 from mayfly.core.xids import Xid
 from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.parent_groups import whose
 
@@ -312,7 +314,16 @@ class Session:
             ecc=self._maybe(nvml.nvmlDeviceGetTotalEccErrors, handle, 1, 0),
             remap_pending=bool(rows[2]) or bool(pending),
             remap_failed=bool(rows[3]),
+            energy=self._maybe(nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
+            throttles=self._throttles(handle),
         )
+
+    def _throttles(self, handle: Any) -> tuple[Throttle, ...] | None:
+        nvml = self._nvml
+        bits = self._maybe(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+        if bits is None:  # a driver before 535 has the same under another name
+            bits = self._maybe(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+        return throttles(int(bits)) if bits is not None else None
 
     def _parts(self, handle: Any, vitals: dict[str, Vitals]) -> tuple[bool, tuple[Mig, ...]]:
         """Whether the GPU is split, and its MIG devices; gaps between their numbers are normal."""

@@ -182,7 +182,22 @@ class HistoryReader:
         marks = ",".join("?" * len(jobs))
         rows = self._rows(f"SELECT {JOB_COLUMNS} FROM jobs WHERE id IN ({marks})", jobs)  # noqa: S608
         found = {row["id"]: row for row in rows}
-        return [_job_row(found[one]) for one in jobs if one in found]
+        uses = self._gpu_uses([row["agent"] for row in rows if row["finished"] is not None])
+        return [
+            _job_row(found[one]) | {"gpu_use": uses.get(found[one]["agent"], [])}
+            for one in jobs
+            if one in found
+        ]
+
+    def _gpu_uses(self, generations: Sequence[str | None]) -> dict[str, Any]:
+        """What those agents did with their GPUs, for those that have ended."""
+        marks = ",".join("?" * len(generations))
+        rows = self._rows(
+            "SELECT generation, json_extract(data, '$.gpu_use') AS used FROM lives"  # noqa: S608
+            f" WHERE generation IN ({marks})",
+            generations,
+        )
+        return {row["generation"]: json.loads(row["used"]) for row in rows if row["used"]}
 
     def likenesses(self, pool: str) -> dict[JobId, str]:
         """What the runs of each open job of the pool are compared by."""

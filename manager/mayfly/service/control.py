@@ -89,6 +89,7 @@ JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause", "detail"),
     *("slot", "agent", "submitted", "started", "finished", "owner"),
     *("name", "command", "priority", "group", "variant", "after", "lost", "image"),
+    "gpu_use",
 )
 
 ATTACH_BODY = ("argv", "rows", "columns", "term")

@@ -22,6 +22,7 @@ from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.desire import references
 from mayfly.core.facts import AgentDetached
+from mayfly.core.gpu_use import Tally
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -199,7 +200,7 @@ def _run(
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     report = Report(board, log, metrics, _Announcer(), engine.lines)
-    state = _beginning(host, config, ledger.load(), clock.now())
+    state = _beginning(host, config, ledger.load(), ledger.take_gpu_use(), clock.now())
     recording = Recording(state)
     loop = Loop(
         state,
@@ -402,10 +403,10 @@ def _images(state: State) -> frozenset[str]:
     return references(state.config, state.gpus.hardware, state.memory.jobs.values())
 
 
-def _beginning(host: HostId, config: Config, memory: Memory, now: float) -> State:
+def _beginning(host: HostId, config: Config, memory: Memory, tally: Tally, now: float) -> State:
     """The state of a run that has seen nothing yet; its generations begin at random."""
     run_id = naming.generation(now, secrets.randbelow(NOISE))
-    gpus = Gpus(catalogue(), architecture())
+    gpus = Gpus(catalogue(), architecture(), tally=tally.resumed(memory))
     return begin(host, run_id, config, memory, gpus, secrets.randbelow(NOISE))
 
 

@@ -91,6 +91,8 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
             "memory": memory,
             "used": None,
             "utilisation": None,
+            "energy": None,
+            "throttled": None,
             "processes": [],
             "problem": "it is gone",
         }
@@ -98,6 +100,8 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
         "memory": vitals.total or memory,
         "used": vitals.used,
         "utilisation": vitals.utilisation,
+        "energy": vitals.energy / 1000 if vitals.energy is not None else None,
+        "throttled": list(vitals.throttles) if vitals.throttles is not None else None,
         "processes": [
             {
                 "pid": process.pid,

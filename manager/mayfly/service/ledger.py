@@ -6,11 +6,14 @@ with the loop, since it is true all the same.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
+from mayfly.core.codec import decoded, encoded
 from mayfly.core.command_effects import CommandResult, refusal
 from mayfly.core.commands import Payload
 from mayfly.core.facts import Fact
+from mayfly.core.gpu_use import Tally
 from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, JobId
 from mayfly.edge.boot import host_boot
@@ -24,6 +27,7 @@ RETRY = 1.0  # seconds before the disk is tried again
 SCRUB_EVERY = 1.0  # seconds that what was erased may still stand in the write-ahead log
 PRUNE_EVERY = 600.0
 DAY = 86400.0
+GPU_USE = "gpu_use"
 
 
 class Ledger:
@@ -145,6 +149,27 @@ class Ledger:
                 self._history.set_meta("engine_mark", text)
             except Fault as fault:
                 self._log.event("disk.lost", reason=str(fault))
+
+    def keep_gpu_use(self, tally: Tally) -> None:
+        """Keep what jobs that go on have done with their GPUs, for the next manager."""
+        if not tally.sums:
+            return
+        try:
+            self._history.set_meta(GPU_USE, json.dumps(encoded(tally.kept)))
+        except Fault as fault:
+            self._log.event("disk.lost", reason=str(fault))
+
+    def take_gpu_use(self) -> Tally:
+        """What was kept of that, once: a manager that dies leaves nothing that is true of later jobs."""
+        text = self._history.meta(GPU_USE)
+        if not text:
+            return Tally()
+        self._history.set_meta(GPU_USE, "")
+        try:
+            found = decoded(json.loads(text))
+        except ValueError:  # of another version of Mayfly
+            return Tally()
+        return found if isinstance(found, Tally) else Tally()
 
 
 def _cursor_text(cursor: EventCursor | None) -> str | None:

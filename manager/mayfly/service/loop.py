@@ -105,6 +105,7 @@ class Loop:
                 self._give_back()
             if stopping:
                 parts.ledger.keep_cursor(self._safe_cursor(self.state))
+                parts.ledger.keep_gpu_use(self.state.gpus.tally)
                 return
             parts.ledger.upkeep(now, self.state.config.host)
 

@@ -26,6 +26,7 @@ from mayfly.core.actions import Action, action_name
 from mayfly.core.conditions import OF_SLOTS
 from mayfly.core.delivery import JobCounts
 from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
+from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
@@ -33,10 +34,12 @@ from mayfly.core.model import (
     Condition,
     Config,
     Generation,
+    GpuUse,
     JobState,
     Phase,
     PoolName,
     Severity,
+    UseOf,
     World,
 )
 from mayfly.core.outcomes import Result
@@ -235,6 +238,16 @@ class Metrics:
         self._jobs = counter(
             "jobs", "Jobs of the embedded queue that ended.", ["pool", "state", "cause"]
         )
+        self._energy = counter(
+            "gpu_energy_joules",
+            "Energy that GPUs used while jobs that had ended ran on them alone, by the GPUs' own counters.",
+            ["pool"],
+        )
+        self._throttled = counter(
+            "gpu_throttled_seconds",
+            "Seconds for which GPUs of jobs that have ended were throttled.",
+            ["pool", "reason"],
+        )
         self._queued = Gauge(
             "mayfly_jobs_queued", "Jobs that wait in the queue.", ["pool"], registry=self.registry
         )
@@ -359,6 +372,10 @@ class Metrics:
                 self._provider_up.labels(pool.name)
                 self._orphans.labels(pool.name)
                 self._roster_age.labels(pool.name)
+            if pool.gpus != 0:
+                self._energy.labels(pool.name)
+                for reason in Throttle:
+                    self._throttled.labels(pool.name, reason)
             if pool.embedded:
                 self._queues.add(pool.name)
                 self._queued.labels(pool.name)
@@ -404,12 +421,21 @@ class Metrics:
             return
         provider = self._provider(agent.pool)
         self._finished.labels(agent.pool, agent.slot, provider, end.outcome).inc()
+        self._measured(agent.pool, end.gpus)
         if agent.opened is None:
             return
         began = agent.opened if agent.embedded else agent.confirmed_at or agent.opened
         self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
         if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
             self._expired.labels(agent.pool, agent.slot, provider).inc()
+
+    def _measured(self, pool: PoolName, uses: Iterable[GpuUse]) -> None:
+        """Add it up, but for a GPU that agents share, whose figures each of them has."""
+        for use in uses:
+            if use.use_of is UseOf.GPU:
+                self._energy.labels(pool).inc(use.energy or 0.0)
+                for reason, seconds in (use.throttled or {}).items():
+                    self._throttled.labels(pool, reason).inc(seconds)
 
     def _ready(self, agent: Agent | None, at: float, fact: Fact) -> None:
         """A queue's agent is ready at its gate, a service's once it is confirmed."""
