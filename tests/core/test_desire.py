@@ -18,6 +18,7 @@ from mayfly.core.model import (
     LABEL_PROVIDER,
     Config,
     Desired,
+    GpuLabel,
     HostSpec,
     Injection,
     PoolName,
@@ -25,6 +26,7 @@ from mayfly.core.model import (
     Registry,
     Removal,
     SlotName,
+    SlotSpec,
     Traits,
 )
 from mayfly.edge.catalogue import catalogue
@@ -271,3 +273,31 @@ def test_jobs_at_a_service_may_ask_for_the_gpu_and_the_cuda_that_a_slot_has() ->
     assert first.labels == ("nvidia-h100-80gb-hbm3", "cuda-13.0")
     assert second.labels == ("cuda-13.0",)
     assert plain.labels == ()
+
+
+def test_a_slot_that_was_made_for_another_driver_is_made_again() -> None:
+    old, new = (
+        want(pool(), hardware=replace(HARDWARE, driver=one)).slots[0] for one in ("570.1", "580.1")
+    )
+    plain, same = (
+        want(pool(gpus=0), hardware=replace(HARDWARE, driver=one)).slots[0]
+        for one in ("570.1", "580.1")
+    )
+    assert old.fingerprint != new.fingerprint
+    assert plain.fingerprint == same.fingerprint
+
+
+def test_an_agent_that_waits_at_its_service_is_made_again_for_other_labels() -> None:
+    def wanted(*kinds: GpuLabel, embedded: bool) -> SlotSpec:
+        spec, hardware = pool(gpu_labels=kinds), replace(HARDWARE, driver="570.1")
+        config = Config(HostSpec("h", driver_branches=("580",)), (spec,))
+        return desired(
+            config, SURVEY, {spec.name: Traits(embedded=embedded)}, hardware=hardware
+        ).slots[0]
+
+    few, more = (wanted("count", embedded=False), wanted("count", "driver", embedded=False))
+    assert few.labels == ("gpus-1",)
+    assert more.labels == ("gpus-1", "driver-570", "driver-570.1", "driver-earliest")
+    assert few.fingerprint != more.fingerprint
+    here = (wanted("count", embedded=True), wanted("count", "driver", embedded=True))
+    assert here[0].fingerprint == here[1].fingerprint

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.leases import Gpu, Leases, Mig, assign
 from mayfly.core.model import PoolName, PoolSpec
 
@@ -25,6 +26,21 @@ def pool(name: str, gpus: object = 1, slots: int = 1, *, share: bool = False) ->
 
 def in_turn(name: str, gpus: object = 1, slots: int = 1) -> PoolSpec:
     return replace(pool(name, gpus, slots), exclusive="in turn")
+
+
+def of(
+    model: str | None, spec: PoolSpec, *, mig: str | None = None, compute: str | None = None
+) -> PoolSpec:
+    """The pool, where it asks for such GPUs."""
+    return replace(spec, gpu=GpuSelection(model=model, mig=mig, compute=compute))
+
+
+def box(*models: str) -> list[Gpu]:
+    """A host with GPUs of those models, ``GPU-0`` first."""
+    return [
+        Gpu(f"GPU-{index}", index, f"NVIDIA {model}", 80 * 2**30, capability=(8, 0))
+        for index, model in enumerate(models)
+    ]
 
 
 def given_to(leases: Leases) -> dict[str, tuple[str, ...]]:
@@ -295,3 +311,250 @@ def test_a_pool_is_never_held_because_of_one_that_comes_later(
     for count in range(len(pools)):
         alone = assign(pools[:count], gpus).obstacles
         assert {spec.name for spec in pools[:count]} & set(together) == set(alone)
+
+
+CUT = Gpu(
+    "GPU-9",
+    9,
+    "NVIDIA H100 80GB HBM3",
+    80 * 2**30,
+    mig=(Mig("MIG-1", "1g.10gb", 10 * 2**30), Mig("MIG-2", "3g.40gb", 40 * 2**30)),
+    split=True,
+    capability=(9, 0),
+)
+
+
+@pytest.mark.parametrize(
+    ("pools", "gpus", "expected"),
+    [
+        # One that may have any gives way to one after it that may not.
+        (
+            [pool("any"), of("H100", pool("big"))],
+            box("H100", "A100"),
+            {"any-0": ("GPU-1",), "big-0": ("GPU-0",)},
+        ),
+        (
+            [of("A100", pool("some")), pool("any", 1, 2), of("H100", pool("big", 2))],
+            box("H100", "A100", "H100", "L4", "A100"),
+            {
+                "some-0": ("GPU-1",),
+                "any-0": ("GPU-3",),
+                "any-1": ("GPU-4",),
+                "big-0": ("GPU-0", "GPU-2"),
+            },
+        ),
+        # Nobody of three has the first that it would take.
+        (
+            [
+                of(None, pool("a"), compute=">=8.0"),
+                of("NVIDIA H100", pool("b"), mig="none"),
+                pool("c", (0,)),
+            ],
+            box("H100", "H100", "A100"),
+            {"a-0": ("GPU-2",), "b-0": ("GPU-1",), "c-0": ("GPU-0",)},
+        ),
+        # All of them: those that fit.
+        ([of("H100", pool("a", "all"))], box("H100", "A100", "H100"), {"a-0": ("GPU-0", "GPU-2")}),
+        # Who shares leaves what others can have alone, too.
+        (
+            [pool("unit", 1, 1, share=True), of("H100", pool("big"))],
+            box("H100", "A100"),
+            {"unit-0": ("GPU-1",), "big-0": ("GPU-0",)},
+        ),
+        (
+            [pool("unit", 1, 1, share=True), of("H100", pool("big")), of("A100", pool("old"))],
+            box("H100", "A100", "A100"),
+            {"unit-0": ("GPU-1",), "big-0": ("GPU-0",), "old-0": ("GPU-2",)},
+        ),
+        (
+            [of("A100", pool("unit", 1, 3, share=True)), pool("any")],
+            box("H100", "A100", "A100"),
+            {"unit-0": ("GPU-1",), "unit-1": ("GPU-2",), "unit-2": ("GPU-1",), "any-0": ("GPU-0",)},
+        ),
+        # Of pools in turn each has what it may have, and what it alone may first.
+        (
+            [in_turn("any"), of("H100", in_turn("big")), in_turn("wide", 2)],
+            box("H100", "A100"),
+            {"any-0": ("GPU-1",), "big-0": ("GPU-0",), "wide-0": ("GPU-1", "GPU-0")},
+        ),
+        (
+            [of("H100", in_turn("big")), pool("any")],
+            box("H100", "A100"),
+            {"big-0": ("GPU-0",), "any-0": ("GPU-1",)},
+        ),
+        # A MIG device has the model of its GPU, and memory of its own.
+        ([of("H100", pool("a"), mig="3g.40gb")], [CUT], {"a-0": ("MIG-2",)}),
+        ([of("H100", pool("a", 1, 2))], [CUT], {"a-0": ("MIG-1",), "a-1": ("MIG-2",)}),
+        (
+            [of("H100", pool("part", 1, 2)), of("H100", pool("whole"), mig="none")],
+            [*box("H100"), CUT],
+            {"part-0": ("MIG-1",), "part-1": ("MIG-2",), "whole-0": ("GPU-0",)},
+        ),
+    ],
+)
+def test_pools_get_what_they_select(
+    pools: list[PoolSpec], gpus: list[Gpu], expected: dict[str, tuple[str, ...]]
+) -> None:
+    leases = assign(pools, gpus)
+    assert not leases.obstacles
+    assert given_to(leases) == expected
+
+
+@pytest.mark.parametrize(
+    ("pools", "gpus", "held", "sentence"),
+    [
+        (
+            [of("H100", pool("a"))],
+            box("A100", "A100", "L4"),
+            "a",
+            (
+                'pool "a" asks for 1 GPU of model "H100", and none here is such a one: this host has 2 '
+                "NVIDIA A100 (80GiB, compute capability 8.0) and 1 NVIDIA L4 (80GiB, compute capability 8.0)"
+            ),
+        ),
+        (
+            [of("H100", pool("a", 2, 2))],
+            box("H100", "H100", "H100"),
+            "a",
+            (
+                'pool "a" asks for 4 GPUs (2 slots of 2) of model "H100" and this host has 3 such: '
+                "3 NVIDIA H100 (80GiB, compute capability 8.0)"
+            ),
+        ),
+        (
+            [of("H100", pool("a")), of("H100", pool("b", 2))],
+            box("H100", "H100", "A100"),
+            "b",
+            'pool "b" asks for 2 GPUs of model "H100" and 1 of 2 such is left after pool "a"',
+        ),
+        (
+            [pool("a", 2), of("H100", pool("b", "all"))],
+            box("H100", "H100", "A100"),
+            "b",
+            'pool "b" asks for all 2 GPUs of model "H100" and 1 of 2 such is left after pool "a"',
+        ),
+        (
+            [of("H100", pool("a", "all", 2))],
+            box("H100", "H100"),
+            "a",
+            (
+                'pool "a" asks for all 2 GPUs of model "H100" in each of its 2 slots: give it one slot, '
+                "or set share = true"
+            ),
+        ),
+        (
+            [of("H100", pool("a"), mig="1g.20gb")],
+            [CUT],
+            "a",
+            (
+                'pool "a" asks for 1 GPU of model "H100" of MIG profile 1g.20gb, and none here is such a '
+                "one: this host has 1 MIG 1g.10gb of NVIDIA H100 80GB HBM3 (10GiB, compute capability 9.0) "
+                "and 1 MIG 3g.40gb of NVIDIA H100 80GB HBM3 (40GiB, compute capability 9.0)"
+            ),
+        ),
+        (
+            [of("H100", pool("a")), of("H100", in_turn("b"))],
+            box("H100", "A100"),
+            "b",
+            'pool "b" asks for 1 GPU of model "H100" and 0 of 1 such are left after pool "a"',
+        ),
+        (
+            [of("H100", pool("a"))],
+            [],
+            "a",
+            'pool "a" asks for 1 GPU of model "H100" and this host has none',
+        ),
+    ],
+)
+def test_what_cannot_be_selected_is_said_with_what_there_is(
+    pools: list[PoolSpec], gpus: list[Gpu], held: str, sentence: str
+) -> None:
+    leases = assign(pools, gpus)
+    assert leases.obstacles == {held: sentence}
+
+
+MODELS = ("A100", "H100", "L4")
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> tuple[list[PoolSpec], list[Gpu]]:
+    """Pools with GPUs of their own that select, and pools that share or take turns beside them."""
+    kinds: tuple[Callable[[str, object, int], PoolSpec], ...]
+    kinds, pools = (pool, pool, in_turn, partial(pool, share=True)), []
+    for index in range(draw(st.integers(1, 4))):
+        kind = draw(st.sampled_from(kinds))
+        asked = draw(st.one_of(st.integers(1, 2), st.just("all")))
+        spec = kind(f"p{index}", asked, 1 if asked == "all" else draw(st.integers(1, 2)))
+        wanted = draw(st.sampled_from([None, "A100", "H100", "L4", "NVIDIA"]))
+        pools.append(spec if wanted is None else of(wanted, spec))
+    return pools, box(*draw(st.lists(st.sampled_from(MODELS), max_size=5)))
+
+
+def places(spec: PoolSpec, gpus: list[Gpu]) -> list[list[str]]:
+    """What each of the GPUs may be that the pool is to have for itself."""
+    asked = (spec.gpu or GpuSelection()).model or "NVIDIA"
+    fitting = [gpu.uuid for gpu in gpus if asked in gpu.name.split()]
+    if spec.gpus == "all":
+        return [[uuid] for uuid in fitting] or [[]]
+    assert isinstance(spec.gpus, int)
+    return [fitting] * (spec.gpus * spec.slots)
+
+
+def can_be(wanted: list[list[str]], taken: frozenset[str] = frozenset()) -> bool:
+    """Whether there is a GPU for each place, by trying all."""
+    if not wanted:
+        return True
+    first, *rest = wanted
+    return any(can_be(rest, taken | {uuid}) for uuid in first if uuid not in taken)
+
+
+@given(boxes())
+def test_each_pool_is_served_that_can_be_beside_those_before_it(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    own = [spec for spec in pools if not spec.share and not spec.takes_turns]
+    leases = assign(own, gpus)
+    served: list[list[str]] = []
+    for spec in own:
+        both = [*served, *places(spec, gpus)]
+        assert (spec.name not in leases.obstacles) is can_be(both), spec.name
+        served = both if can_be(both) else served
+
+
+@given(boxes())
+def test_what_a_slot_has_is_what_its_pool_selects_and_is_the_same_each_time(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    leases = assign(pools, gpus)
+    assert leases == assign(pools, list(reversed(gpus)))
+    exclusive: dict[str, str] = {}
+    for spec in pools:
+        for index in range(spec.slots):
+            lease = given_to(leases)[f"{spec.name}-{index}"]
+            assert set(lease) <= {uuid for one in places(spec, gpus) for uuid in one}
+            assert (lease == ()) is (spec.name in leases.obstacles)
+            for uuid in lease if not spec.share and not spec.takes_turns else ():
+                assert exclusive.setdefault(uuid, f"{spec.name}-{index}") == f"{spec.name}-{index}"
+    beside = [
+        uuid
+        for spec in pools
+        if spec.share or spec.takes_turns
+        for index in range(spec.slots)
+        for uuid in given_to(leases)[f"{spec.name}-{index}"]
+    ]
+    assert not set(beside) & set(exclusive)
+
+
+@given(boxes())
+def test_a_pool_that_selects_is_never_held_because_of_one_that_comes_later(
+    world: tuple[list[PoolSpec], list[Gpu]],
+) -> None:
+    pools, gpus = world
+    pools = sorted(pools, key=lambda one: one.takes_turns)
+    together = assign(pools, gpus).obstacles
+    for count in range(len(pools)):
+        if not any(spec.share or spec.takes_turns for spec in pools[:count]):
+            alone = assign(pools[:count], gpus).obstacles
+            assert {spec.name for spec in pools[:count]} & set(together) == set(alone)

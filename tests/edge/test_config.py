@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.core import model
+from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.model import DeviceKind
 from mayfly.edge import config
 from mayfly.edge.cluster import Cluster
@@ -83,6 +84,7 @@ images_total = "50GiB"
 history_days = 30
 history_events = 5000
 fair_share_half_life = "7d"
+driver_branches = ["535", "580"]
 
 [[pool]]
 name = "azure"
@@ -94,6 +96,7 @@ cuda_compat = true
 image = "registry.lab/ci/agent:7"
 job_images = []
 labels = ["gpu", "a100"]
+gpu_labels = ["model", "driver"]
 env = { HF_HOME = "/cache/hf" }
 user = "1001:44"
 groups = ["video", 44]
@@ -182,6 +185,13 @@ name = "gitea"
 provider = "gitea"
 containers = true
 builder = "registry.lab/builder:1"
+gpus = 2
+
+[pool.gpu]
+model = "H100"
+min_memory = "80GB"
+compute = ">=8.0,<10.0"
+mig = "none"
 
 [pool.gitea]
 url = "https://gitea.lab/ourlab"
@@ -226,6 +236,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         history_days=30,
         history_events=5000,
         fair_share_half_life=7 * 86400.0,
+        driver_branches=("535", "580"),
     )
     assert found.pools == (
         model.PoolSpec(
@@ -247,6 +258,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
                 calls_per_hour=500,
             ),
             labels=("gpu", "a100"),
+            gpu_labels=("model", "driver"),
             env={"HF_HOME": "/cache/hf"},
             datasets=(
                 model.Dataset("/data/imagenet", "/datasets/imagenet", "IMAGENET_DIR", "allow"),
@@ -318,6 +330,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             settings=GiteaSettings("https://gitea.lab/ourlab", {"credential": "gitea"}),
             containers=True,
             builder="registry.lab/builder:1",
+            gpus=2,
+            gpu=GpuSelection("H100", 80 * 10**9, ">=8.0,<10.0", "none"),
         ),
         model.PoolSpec(
             name=model.PoolName("gitlab"),
@@ -411,6 +425,11 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ("share = true", "share", "has no"),
         ("gpus = 1\ncuda = '12.8'\nexclusive = 'in turn'", "exclusive", "has no equivalent"),
         ('gpus = "all"', "gpus", "must be a number"),
+        (
+            "gpus = 1\ncuda = '12.8'\ngpu = { model = 'H100' }",
+            "gpu: ",
+            "say gpu_resource, or device_class",
+        ),
         ("gpus = 1", "cuda", "must be set, or `image`"),
         ("kubernetes = { device_class = 'a' }", "kubernetes: ", "has no meaning without `gpus`"),
         (
@@ -800,6 +819,28 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpus = []"), "gpus: must be a number"),
     (pool("gpus = ['GPU-8f2c1111', 'GPU-8f2c1111']"), "gpus: names a GPU twice"),
     (pool("share = true"), "share: has no meaning in a pool without GPUs"),
+    (
+        pool("gpu = { model = 'H100' }"),
+        "gpu: has no meaning without `gpus`: say how many of them a slot",
+    ),
+    (pool("gpus = 1\ngpu = {}"), "gpu: says nothing: give it model, min_memory, compute or mig"),
+    (
+        pool("gpus = [0]\ngpu = { model = 'H100' }"),
+        "gpu: says which GPUs beside a list in `gpus` that names them: take one of the two",
+    ),
+    (
+        pool("gpus = 1\ngpu = { modell = 'H100' }"),
+        "gpu.modell: there is no such key; did you mean model?",
+    ),
+    (pool("gpus = 1\ngpu = { model = '-' }"), "gpu.model: '-' has no word of a model's name"),
+    (pool("gpus = 1\ngpu = { min_memory = 'much' }"), "gpu.min_memory: 'much' is not a size"),
+    (pool("gpus = 1\ngpu = { compute = '8.0' }"), "gpu.compute: '8.0' is not such as"),
+    (pool("gpus = 1\ngpu = { compute = '>=9.0,<8.0' }"), "its bounds exclude each other"),
+    (pool("gpus = 1\ngpu = { mig = 'half' }"), "gpu.mig: 'half' is no MIG profile such as"),
+    (pool("gpus = 1\ngpu = 'H100'"), "gpu: must be a table, not 'H100'"),
+    (pool("gpu_labels = ['driver']"), "gpu_labels: has no meaning in a pool without GPUs"),
+    (pool("gpus = 1\ngpu_labels = ['colour']"), "gpu_labels.1: must be 'name', 'cuda', 'model'"),
+    ("[host]\ndriver_branches = ['580.65']\n[[pool]]\nname = 'x'", "is not a driver's branch"),
     (
         pool("exclusive = 'in turn'"),
         'exclusive: is "in turn", which has no meaning in a pool without GPUs',

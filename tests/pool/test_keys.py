@@ -173,6 +173,8 @@ EFFECTS = {
 }
 ELSEWHERE = {
     "GPUs": ("gpus", "cuda", "cuda_compat", "share", "injection"),
+    # tests/core/test_leases.py, tests/core/test_gpu_selection.py, tests/core/test_gpu_labels.py
+    "which GPUs": ("gpu", "model", "min_memory", "compute", "mig", "gpu_labels"),
     "GPUs in turn": ("exclusive", "weight"),  # tests/core/test_turns.py
     "services": (
         *("azure", "gitea", "github", "gitlab"),  # their own tables

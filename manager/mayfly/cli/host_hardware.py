@@ -25,7 +25,11 @@ def hardware() -> Hardware:
     if reading.problem is not None:
         return _with(told, unknown=reading.problem)
     return Hardware(
-        reading.gpus, reading.cuda, architecture=told.architecture, catalogue=told.catalogue
+        reading.gpus,
+        reading.cuda,
+        driver=reading.driver,
+        architecture=told.architecture,
+        catalogue=told.catalogue,
     )
 
 

@@ -36,6 +36,7 @@ MODULES = (
     "gpu_checks",
     "gpu_health",
     "gpu_metering",
+    "gpu_selection",
     "gpu_use",
     "gpus",
     "images",

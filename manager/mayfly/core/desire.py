@@ -17,6 +17,7 @@ from mayfly.core import images, injection, job_images, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.client_release import ClientRecords
 from mayfly.core.gpu_health import ForeignContainer
+from mayfly.core.gpu_labels import branches_of, labels
 from mayfly.core.image_line import build_line
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu, Leases, assign
@@ -118,6 +119,7 @@ class Hardware:
     gpus: tuple[Gpu, ...] | None = ()  # None: not known
     cuda: images.Version | None = None  # the highest that the driver runs; None: not known
     unknown: str = ""  # why gpus is None
+    driver: str = ""  # its version; "": not known
     pending: bool = False  # gpus is None because NVML has not been heard yet
     architecture: str = "amd64"
     catalogue: Catalogue = field(default_factory=Catalogue)
@@ -201,7 +203,13 @@ def _capabilities(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[i
     return tuple(found)
 
 
-def _resolved(pool: PoolSpec, leases: Leases, survey: Survey, hardware: Hardware) -> _Pool:
+def _resolved(
+    pool: PoolSpec,
+    leases: Leases,
+    survey: Survey,
+    hardware: Hardware,
+    branches: tuple[str, ...],
+) -> _Pool:
     image, obstacle = _image(pool, leases, hardware)
     own: dict[SlotName, tuple[str, ...]] = {}
     injections: dict[SlotName, Injection] = {}
@@ -222,23 +230,19 @@ def _resolved(pool: PoolSpec, leases: Leases, survey: Survey, hardware: Hardware
             obstacle = obstacle or way
         else:
             injections[name] = way
-    labels = {name: _labels(own[name], image, hardware) for name in own}
+    told = {
+        name: labels(
+            pool.gpu_labels,
+            own[name],
+            hardware.gpus or (),
+            image=image,
+            driver=hardware.driver,
+            branches=branches or branches_of(hardware.catalogue),
+        )
+        for name in own
+    }
     obstacle = leases.obstacles.get(pool.name) or obstacle
-    return _Pool(pool, image, obstacle, own, injections, labels)
-
-
-def _labels(lease: tuple[str, ...], image: str | None, hardware: Hardware) -> tuple[str, ...]:
-    """The models of the GPUs, such as ``nvidia-h100-pcie``, and the image's CUDA, such as ``cuda-12.8``."""
-    if not lease:
-        return ()
-    models = [
-        re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
-        for gpu in hardware.gpus or ()
-        if {gpu.uuid, *(part.uuid for part in gpu.mig)} & set(lease)
-    ]
-    cuda = re.search(r":cuda([0-9]+\.[0-9]+)$", image or "")
-    found = [*models, *([f"cuda-{cuda.group(1)}"] if cuda is not None else [])]
-    return tuple(dict.fromkeys(label for label in found if label))
+    return _Pool(pool, image, obstacle, own, injections, told)
 
 
 def desired(
@@ -263,7 +267,7 @@ def desired(
     undetermined: set[SlotName] = set()
     image_blocked: set[SlotName] = set()
     for pool in config.pools:
-        found = _resolved(pool, leases, survey, hardware)
+        found = _resolved(pool, leases, survey, hardware, config.host.driver_branches)
         if _undecided(found, survey, hardware):
             undetermined |= found.leases.keys()
         unfit = _unfit_image(found, survey, hardware)
@@ -271,7 +275,7 @@ def desired(
         obstacle = other or unfit
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
-            slots.append(_slot(found, index, survey, traits[pool.name]))
+            slots.append(_slot(found, index, survey, traits[pool.name], hardware.driver))
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
                 if other is None and name not in namesakes:
@@ -313,7 +317,7 @@ def problem_with_job_image(reference: str, seen: ImageSeen | None, pool: PoolSpe
     )
 
 
-def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
+def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str) -> SlotSpec:
     pool = found.spec
     name = naming.slot(pool.name, index)
     seen = survey.images.get(found.image) if found.image is not None else None
@@ -333,6 +337,8 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits) -> SlotSpec:
             way,
             mounts.identities(pool, survey.sources),
             pool.claims(survey.engine),
+            driver if lease else "",
+            () if traits.embedded else found.labels[name],
         ),
         lease=lease,
         injection=way,
@@ -379,6 +385,8 @@ def fingerprint(
     way: Injection | None = None,
     sources: tuple[str | None, ...] = (),
     claims: str = "",
+    driver: str = "",
+    labels: tuple[str, ...] = (),
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = baked_parts(without_secrets(pool))
@@ -390,6 +398,12 @@ def fingerprint(
         told.append(list(sources))
     if pool.devices and claims:
         told.append(claims)
+    if driver:
+        # Its libraries were put into the container when that was made.
+        told.append(["driver", driver])
+    if labels:
+        # An agent that waits at its service for a job was registered with them.
+        told.append(["labels", *labels])
     if pool.containers:
         told.append(["containers", list(pool.allowed_images), pool.pull, pool.builder])
     if pool.containers and pool.registries:

@@ -73,6 +73,7 @@ class Gpus:
         reading = Reading(
             began=inf,  # never of now, so nothing is judged by it
             ended=inf,
+            driver=hardware.driver,
             cuda=hardware.cuda,
             gpus=hardware.gpus,
             problem=hardware.unknown or None,
@@ -145,7 +146,7 @@ class Gpus:
             return replace(told, unknown="NVML has not answered yet", pending=self.watching)
         if reading.problem is not None:
             return replace(told, unknown=reading.problem)
-        return replace(told, gpus=self.known, cuda=reading.cuda)
+        return replace(told, gpus=self.known, cuda=reading.cuda, driver=reading.driver)
 
     def judged(
         self, desired: Desired, memory: Memory, world: World, now: float

@@ -2,8 +2,10 @@
 
 A lease is a matter of the configuration and of the devices that the host has, and of nothing else: the same
 two give the same leases. Pools are served in config order, those in turn last; one that cannot be served
-whole gets one sentence with the arithmetic and takes nothing, so that those after it may run. Nothing here
-asks a GPU anything.
+whole gets one sentence with the arithmetic and takes nothing, so that those after it may run. A pool gives
+way to one after it where it can have other devices as well (``core/device_matching.py``): of pools that
+neither share nor take turns each is served that can be beside those before it. Nothing here asks a GPU
+anything.
 
 Pools in turn may be leased the same GPUs: which of their gates opens on one is decided at the gate
 (``core/turns.py``). Each gets those first that the fewest of them have.
@@ -11,11 +13,16 @@ Pools in turn may be leased the same GPUs: which of their gates opens on one is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from mayfly.core import naming
+from mayfly.core.device_matching import Matching
+from mayfly.core.gpu_selection import Device
 from mayfly.core.model import PoolName, PoolSpec, SlotName
+from mayfly.core.quantities import spoken_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +60,31 @@ class Unserved(Exception):
     """Why a pool cannot have its GPUs, in one sentence."""
 
 
+_Place = tuple[PoolName, int]  # one of the devices that a pool is to have
+
+
 class _Ledger:
     """The devices and who has taken them so far."""
 
     def __init__(self, gpus: Sequence[Gpu], pools: Sequence[PoolSpec]) -> None:
         self.gpus = sorted(gpus, key=lambda gpu: gpu.index)
-        self.devices = [uuid for gpu in self.gpus for uuid in _devices(gpu)]
+        self.about = {uuid: device for gpu in self.gpus for uuid, device in _devices(gpu)}
+        self.devices = list(self.about)
+        self.matching: Matching[_Place] = Matching()  # of pools that neither share nor take turns
+        self.places: dict[PoolName, list[_Place]] = {}  # of each of those that is served
         self.exclusive: dict[str, PoolName] = {}
         self.shared: dict[str, list[PoolName]] = {}
         self.in_turn: dict[str, list[PoolName]] = {}
-        self.named = {
-            pool.name: frozenset(self._known(pool.gpus)) for pool in pools
-        }  # what each pool names
+        # What each pool names, and what fits each that selects.
+        self.named = {pool.name: tuple(self._known(pool.gpus)) for pool in pools}
+        self.selected = {
+            pool.name: frozenset(self.fitting(pool)) for pool in pools if pool.gpu is not None
+        }
+        self._orders: dict[PoolName, list[str]] = {}
 
     def _known(self, asked: object) -> Iterable[str]:
-        for entry in asked if isinstance(asked, tuple) else ():
-            uuid = self.find(entry)
-            if uuid is not None:
-                yield uuid
+        found = [self.find(entry) for entry in (asked if isinstance(asked, tuple) else ())]
+        return dict.fromkeys(uuid for uuid in found if uuid is not None)
 
     def find(self, entry: str | int) -> str | None:
         """The UUID of what a list entry names; ``None`` where the host has no such GPU."""
@@ -79,25 +93,96 @@ class _Ledger:
         everything = {gpu.uuid for gpu in self.gpus} | set(self.devices)
         return entry if entry in everything else None
 
+    def fitting(self, pool: PoolSpec) -> list[str]:
+        """The devices that the pool asks for, whoever has them, in the order of NVML."""
+        asked = pool.gpu
+        if asked is None:
+            return self.devices
+        return [uuid for uuid in self.devices if asked.fits(self.about[uuid])]
+
+    def wanted(self, pool: PoolSpec) -> list[str]:
+        """The same, what nobody else names or selects first."""
+        if pool.name not in self._orders:
+            names = [held for name, held in self.named.items() if name != pool.name]
+            selects = [held for name, held in self.selected.items() if name != pool.name]
+            self._orders[pool.name] = sorted(
+                self.fitting(pool),
+                key=lambda uuid: (
+                    any(uuid in held for held in names),
+                    sum(uuid in held for held in selects),
+                ),
+            )
+        return self._orders[pool.name]
+
     def free(self, pool: PoolSpec) -> list[str]:
-        """What the pool may have, what nobody else names first, and last what other pools share with it."""
-        others = {uuid for name, held in self.named.items() if name != pool.name for uuid in held}
-        open_to_it = [uuid for uuid in self.devices if self._is_open(uuid, pool)]
+        """What the pool in turn may have, and last what others in turn have too."""
+        found = [uuid for uuid in self.wanted(pool) if uuid not in self.exclusive]
         return sorted(
-            open_to_it,
-            key=lambda uuid: (
-                uuid in self.shared,
-                len(self.in_turn.get(uuid, ())),
-                uuid in others,
-            ),
+            (uuid for uuid in found if uuid not in self.shared),
+            key=lambda uuid: len(self.in_turn.get(uuid, ())),
         )
 
-    def _is_open(self, uuid: str, pool: PoolSpec) -> bool:
-        """Whether the pool may have it, whoever has it already."""
-        if uuid in self.exclusive:
-            return False
-        may_share = pool.share or uuid not in self.shared
-        return may_share and (pool.takes_turns or uuid not in self.in_turn)
+    def admit(self, pool: PoolSpec, wants: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+        """Give each of the pool's places one of what it wants; nothing at all, and what is lacking, where one
+        of them would go without.
+        """
+        places: list[_Place] = []
+        lacking: list[Sequence[str]] = []
+        for number, one in enumerate(wants):
+            place = (pool.name, number)
+            if self.matching.add(place, one):
+                places.append(place)
+            else:
+                lacking.append(one)
+        if not lacking:
+            self.places[pool.name] = places
+            return []
+        for place in places:
+            self.matching.drop(place)
+        return lacking
+
+    def open_up(self, among: Sequence[str], most: int, later: Sequence[PoolSpec]) -> list[str]:
+        """Which of these a pool that shares may have, ``most`` at most: first those that ``later`` pools can
+        do without, and nobody shares yet.
+        """
+        found: list[str] = []
+        left = sorted(among, key=lambda uuid: uuid in self.shared)
+        trial = self.matching.copy()
+        narrow = [one for one in later if one.gpu is not None or isinstance(one.gpus, tuple)]
+        while left and len(found) < most:
+            beside = self._served(trial, later if narrow else ())
+            best = (
+                one for one in left if self._spares(trial, one, later if narrow else (), beside)
+            )
+            able = (one for one in left if trial.copy().close(one))
+            taken = next(best, None) or next(able, None)
+            if taken is None:
+                break
+            trial.close(taken)
+            left.remove(taken)
+            found.append(taken)
+        return found
+
+    def _spares(
+        self, matching: Matching[_Place], uuid: str, later: Sequence[PoolSpec], beside: list[bool]
+    ) -> bool:
+        trial = matching.copy()
+        return trial.close(uuid) and self._served(trial, later) == beside
+
+    def _served(self, matching: Matching[_Place], pools: Sequence[PoolSpec]) -> list[bool]:
+        """Which of these could be served beside who is."""
+        trial, told = matching.copy(), []
+        for pool in pools:
+            places = [(pool.name, number) for number in range(len(_wants(pool, self)))]
+            given = [
+                place
+                for place, one in zip(places, _wants(pool, self), strict=True)
+                if trial.add(place, one)
+            ]
+            told.append(len(given) == len(places))
+            for place in given if not told[-1] else ():
+                trial.drop(place)
+        return told
 
     def take(self, pool: PoolSpec, uuids: Iterable[str]) -> None:
         """The pool has these from now on."""
@@ -105,16 +190,26 @@ class _Ledger:
             if not pool.share and not pool.takes_turns:
                 self.exclusive[uuid] = pool.name
                 continue
+            if pool.share:
+                self.matching.close(uuid)
             holders = (self.shared if pool.share else self.in_turn).setdefault(uuid, [])
             if pool.name not in holders:
                 holders.append(pool.name)
+
+    def settle(self) -> dict[PoolName, list[str]]:
+        """Which devices each pool that has its own has for good, in the order of its places."""
+        return {
+            name: [self.matching.settle(place) for place in places]
+            for name, places in self.places.items()
+        }
 
     def holders(self, uuids: Iterable[str]) -> list[PoolName]:
         """The pools that have any of these, in the order in which they were served."""
         found: dict[PoolName, None] = {}
         for uuid in uuids:
-            if uuid in self.exclusive:
-                found[self.exclusive[uuid]] = None
+            place = self.matching.whose(uuid)
+            if uuid in self.exclusive or place is not None:
+                found[self.exclusive[uuid] if place is None else place[0]] = None
             for name in (*self.shared.get(uuid, ()), *self.in_turn.get(uuid, ())):
                 found[name] = None
         return list(found)
@@ -128,25 +223,51 @@ def assign(
     """The lease of every slot of the pools: in config order, and pools in turn get what the others leave.
 
     ``gpus`` is ``None`` where nobody knows what the host has; ``unknown`` then says why. A device is a
-    GPU that is not split, or a MIG device of one that is: ``gpus = N`` counts those, in the order of NVML.
+    GPU that is not split, or a MIG device of one that is: ``gpus = N`` counts those, in the order of NVML,
+    that ``gpu`` selects.
     """
     ledger = _Ledger(gpus or (), pools)
-    leases: dict[SlotName, tuple[str, ...]] = {}
+    given: dict[PoolName, list[tuple[str, ...]]] = {}
     obstacles: dict[PoolName, str] = {}
-    for pool in sorted(pools, key=lambda one: one.takes_turns):
+    lasting = [pool for pool in pools if not pool.takes_turns]
+    for at, pool in enumerate(lasting):
+        later = [one for one in lasting[at + 1 :] if not one.share] if gpus is not None else []
+        with _told(obstacles, pool):
+            given[pool.name] = _serve(pool, ledger, unknown if gpus is None else None, later)
+    for name, uuids in ledger.settle().items():
+        pool = next(one for one in lasting if one.name == name)
+        each = len(uuids) // pool.slots
+        given[name] = [tuple(uuids[each * slot :][:each]) for slot in range(pool.slots)]
+        ledger.take(pool, uuids)
+    for pool in pools:
+        if pool.takes_turns:
+            with _told(obstacles, pool):
+                given[pool.name] = _serve(pool, ledger, unknown if gpus is None else None, ())
+    leases: dict[SlotName, tuple[str, ...]] = {}
+    for pool in pools:
+        own = given.get(pool.name, [()] * pool.slots)
         names = [naming.slot(pool.name, index) for index in range(pool.slots)]
-        try:
-            given = _serve(pool, ledger, unknown if gpus is None else None)
-        except Unserved as reason:
-            leases.update((name, ()) for name in names)
-            obstacles[pool.name] = str(reason)
-            continue
-        leases.update(zip(names, given, strict=True))
+        leases.update(zip(names, own, strict=True))
     return Leases(leases, obstacles)
 
 
-def _serve(pool: PoolSpec, ledger: _Ledger, unknown: str | None) -> list[tuple[str, ...]]:
-    """A lease for each slot of the pool; ``Unserved`` where it cannot have them all."""
+@contextmanager
+def _told(obstacles: dict[PoolName, str], pool: PoolSpec) -> Iterator[None]:
+    """A pool that cannot be served does not keep others from being."""
+    try:
+        yield
+    except Unserved as reason:
+        obstacles[pool.name] = str(reason)
+
+
+def _serve(
+    pool: PoolSpec, ledger: _Ledger, unknown: str | None, later: Sequence[PoolSpec]
+) -> list[tuple[str, ...]]:
+    """A lease for each slot of the pool; ``Unserved`` where it cannot have them all.
+
+    Of a pool with devices of its own it is not known before all are served which of them it has: nothing
+    is said of its slots here.
+    """
     if pool.gpus == 0 or pool.slots == 0:
         return [()] * pool.slots
     if unknown is not None:
@@ -155,68 +276,73 @@ def _serve(pool: PoolSpec, ledger: _Ledger, unknown: str | None) -> list[tuple[s
         )
     if not ledger.devices:
         raise Unserved(_none_at_all(pool, ledger))
-    if isinstance(pool.gpus, tuple):
-        given = _named(pool, pool.gpus, ledger)
-    elif pool.gpus == "all":
-        given = _all(pool, ledger)
-    else:
-        given = _counted(pool, pool.gpus, ledger)
-    for lease in given:
-        ledger.take(pool, lease)
-    return given
+    if pool.gpu is not None and not ledger.fitting(pool):
+        raise Unserved(
+            f"pool {_quoted(pool.name)} {_asked(pool)}, and none here is such a one: this host has "
+            f"{inventory(ledger.gpus)}"
+        )
+    named = _named(pool, pool.gpus, ledger) if isinstance(pool.gpus, tuple) else []
+    if pool.slots > 1 and not pool.share and not isinstance(pool.gpus, int):
+        asked = f"names {_and(named)} for" if named else f"{_asked(pool, ledger)} in"
+        raise Unserved(
+            f"pool {_quoted(pool.name)} {asked} each of its {pool.slots} slots: "
+            "give it one slot, or set share = true"
+        )
+    if pool.share or pool.takes_turns:
+        leases = _together(pool, ledger, later)
+        for lease in leases:
+            ledger.take(pool, lease)
+        return leases
+    wants = _wants(pool, ledger)
+    lacking = ledger.admit(pool, wants)
+    if lacking:
+        raise Unserved(_in_the_way(pool, ledger, lacking, len(wants) - len(lacking)))
+    return []
 
 
-def _counted(pool: PoolSpec, each: int, ledger: _Ledger) -> list[tuple[str, ...]]:
-    free = ledger.free(pool)
-    needed = each if pool.share else each * pool.slots
-    if needed > len(free):
-        sum_of = f" ({pool.slots} slots of {each})" if pool.slots > 1 and not pool.share else ""
-        what = _gpus(needed) + sum_of
-        raise Unserved(f"pool {_quoted(pool.name)} asks for {what} and {_left(free, ledger)}")
+def _wants(pool: PoolSpec, ledger: _Ledger) -> list[Sequence[str]]:
+    """What each of the devices may be that the pool is to have for itself, the preferred first."""
+    if isinstance(pool.gpus, int):
+        return [ledger.wanted(pool)] * (pool.gpus * pool.slots)
+    return [[uuid] for uuid in _each_of(pool, ledger)]
+
+
+def _each_of(pool: PoolSpec, ledger: _Ledger) -> Sequence[str]:
+    """The devices of a pool that does not count them."""
+    return ledger.fitting(pool) if pool.gpus == "all" else ledger.named[pool.name]
+
+
+def _together(pool: PoolSpec, ledger: _Ledger, later: Sequence[PoolSpec]) -> list[tuple[str, ...]]:
+    """The leases of a pool whose devices others may have, too: at once, or one after the other."""
+    each = pool.gpus if isinstance(pool.gpus, int) else None
+    among = ledger.wanted(pool) if each is not None else _each_of(pool, ledger)
+    most = each * pool.slots if each is not None else len(among)
+    free = ledger.open_up(among, most, later) if pool.share else ledger.free(pool)
+    if each is None:
+        lacking = [[uuid] for uuid in among if uuid not in free]
+        if lacking:
+            raise Unserved(_in_the_way(pool, ledger, lacking, len(among) - len(lacking)))
+        return [tuple(among)] * pool.slots
+    if (each if pool.share else most) > len(free):
+        held = [[uuid] for uuid in among if uuid not in free]
+        raise Unserved(_in_the_way(pool, ledger, held, len(free)))
     # Slots that share are spread: each begins where the one before it ended, round and round.
-    ring = free[: each * pool.slots]
+    ring = free[:most]
     return [
         tuple(ring[(slot * each + place) % len(ring)] for place in range(each))
         for slot in range(pool.slots)
     ]
 
 
-def _all(pool: PoolSpec, ledger: _Ledger) -> list[tuple[str, ...]]:
-    total = len(ledger.devices)
-    if pool.slots > 1 and not pool.share:
-        raise Unserved(
-            f"pool {_quoted(pool.name)} asks for all {_gpus(total)} in each of its {pool.slots} slots: "
-            "give it one slot, or set share = true"
-        )
-    free = ledger.free(pool)
-    if len(free) < total:
-        raise Unserved(
-            f"pool {_quoted(pool.name)} asks for all {_gpus(total)} and {_left(free, ledger)}"
-        )
-    return [tuple(ledger.devices)] * pool.slots
-
-
-def _named(
-    pool: PoolSpec, entries: tuple[str | int, ...], ledger: _Ledger
-) -> list[tuple[str, ...]]:
+def _named(pool: PoolSpec, entries: tuple[str | int, ...], ledger: _Ledger) -> list[str]:
+    """The devices that the pool names, each of which is there."""
     uuids: list[str] = []
     for entry in entries:
         uuid = _one(pool, entry, ledger)
         if uuid in uuids:
             raise Unserved(f"pool {_quoted(pool.name)} names {uuid} twice, once as {_entry(entry)}")
         uuids.append(uuid)
-    taken = [uuid for uuid in uuids if uuid not in ledger.free(pool)]
-    if taken:
-        holder = _and([_quoted(name) for name in ledger.holders(taken)])
-        raise Unserved(
-            f"pool {_quoted(pool.name)} names {_and(taken)}, already leased to pool {holder}"
-        )
-    if pool.slots > 1 and not pool.share:
-        raise Unserved(
-            f"pool {_quoted(pool.name)} names {_and(uuids)} for each of its {pool.slots} slots: "
-            "give it one slot, or set share = true"
-        )
-    return [tuple(uuids)] * pool.slots
+    return uuids
 
 
 def _one(pool: PoolSpec, entry: str | int, ledger: _Ledger) -> str:
@@ -234,32 +360,64 @@ def _one(pool: PoolSpec, entry: str | int, ledger: _Ledger) -> str:
 
 
 def _none_at_all(pool: PoolSpec, ledger: _Ledger) -> str:
-    if isinstance(pool.gpus, int):
-        asked = f"asks for {_gpus(pool.gpus if pool.share else pool.gpus * pool.slots)}"
-    elif pool.gpus == "all":
-        asked = "asks for all GPUs"
-    else:
-        asked = f"names {_and([_entry(entry) for entry in pool.gpus])}"
+    asked = _asked(pool)
     if ledger.gpus:
         return f"pool {_quoted(pool.name)} {asked} and every GPU here is split by MIG without a MIG device"
     return f"pool {_quoted(pool.name)} {asked} and this host has none"
 
 
-def _devices(gpu: Gpu) -> tuple[str, ...]:
-    if gpu.split or gpu.mig:
-        return tuple(part.uuid for part in gpu.mig)
-    return (gpu.uuid,)
+def _devices(gpu: Gpu) -> Iterator[tuple[str, Device]]:
+    """The UUID of each device that CUDA sees of the GPU, and what it is."""
+    if not gpu.split and not gpu.mig:
+        yield gpu.uuid, Device(gpu.name, gpu.memory, gpu.capability, None)
+    for part in gpu.mig:
+        yield part.uuid, Device(gpu.name, part.memory, gpu.capability, part.name)
 
 
-def _left(free: Sequence[str], ledger: _Ledger) -> str:
-    """``1 of 2 is left after pool "a"``, or ``this host has 2`` where nobody took any."""
-    total = len(ledger.devices)
-    holders = ledger.holders(uuid for uuid in ledger.devices if uuid not in free)
-    if not holders:
-        return f"this host has {total}"
-    verb = "is" if len(free) == 1 else "are"
-    pools = "pool" if len(holders) == 1 else "pools"
-    return f"{len(free)} of {total} {verb} left after {pools} {_and([_quoted(name) for name in holders])}"
+def _asked(pool: PoolSpec, ledger: _Ledger | None = None) -> str:
+    """What the pool asks for; of the ledger's devices, where it asks for all of them."""
+    selected = f" {pool.gpu.words}" if pool.gpu is not None else ""
+    if isinstance(pool.gpus, int):
+        slots = 1 if pool.share else pool.slots
+        of = f" ({slots} slots of {pool.gpus})" if slots > 1 and pool.gpus else ""
+        return f"asks for {_gpus(pool.gpus * slots)}{of}{selected}"
+    if pool.gpus == "all":
+        many = _gpus(len(ledger.fitting(pool))) if ledger is not None else "GPUs"
+        return f"asks for all {many}{selected}"
+    return f"names {_and([_entry(entry) for entry in pool.gpus])}"
+
+
+def _in_the_way(
+    pool: PoolSpec, ledger: _Ledger, lacking: Sequence[Sequence[str]], left: int
+) -> str:
+    """Why the pool cannot have what it asks for, ``left`` of which is to be had."""
+    uuids = list(dict.fromkeys(uuid for one in lacking for uuid in one))
+    holders = ledger.holders(uuids)
+    pools = _and([_quoted(name) for name in holders])
+    if isinstance(pool.gpus, tuple):
+        return f"pool {_quoted(pool.name)} names {_and(uuids)}, already leased to pool {pools}"
+    asked, total = _asked(pool, ledger), len(ledger.fitting(pool))
+    such = " such" if pool.gpu is not None else ""
+    if holders:
+        verb, word = "is" if left == 1 else "are", "pool" if len(holders) == 1 else "pools"
+        after = f"{verb} left after {word} {pools}"
+        return f"pool {_quoted(pool.name)} {asked} and {left} of {total}{such} {after}"
+    there = f": {inventory(ledger.gpus)}" if pool.gpu is not None else ""
+    return f"pool {_quoted(pool.name)} {asked} and this host has {total}{such}{there}"
+
+
+def inventory(gpus: Sequence[Gpu]) -> str:
+    """The devices by model: ``2 NVIDIA L4 (22.5GiB, compute capability 8.9) and 1 …``."""
+    kinds = Counter(device for gpu in gpus for _, device in _devices(gpu))
+    found = []
+    for device, count in kinds.items():
+        of = f"MIG {device.profile} of " if device.profile is not None else ""
+        compute = device.compute
+        known = "unknown" if compute is None else f"{compute[0]}.{compute[1]}"
+        size = spoken_size(device.memory)
+        name = device.model or "unnamed"
+        found.append(f"{count} {of}{name} ({size}, compute capability {known})")
+    return _and(found)
 
 
 def _gpus(count: int) -> str:

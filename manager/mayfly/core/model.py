@@ -17,6 +17,7 @@ from typing import Literal, NewType
 
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_checks import GpuFinding
+from mayfly.core.gpu_selection import GpuSelection
 
 SlotName = NewType("SlotName", str)
 PoolName = NewType("PoolName", str)
@@ -90,6 +91,10 @@ class Cause(StrEnum):
     NEVER_STARTED = "never_started"
     AFTER = "after"  # the job that it was to run after did not end well
     UNKNOWN = "unknown"
+
+
+# What a service is told of a slot's GPUs; `core/gpu_labels.py` has what each looks like.
+GpuLabel = Literal["name", "cuda", "model", "memory", "compute", "count", "driver"]
 
 
 class DoomReason(StrEnum):
@@ -292,6 +297,10 @@ class PoolSpec:
     installation_key: str = field(default="", repr=False, metadata={**UNBAKED, "key": False})
     slots: int = field(default=1, metadata=UNBAKED)
     gpus: int | Literal["all"] | tuple[str | int, ...] = field(default=0, metadata=UNBAKED)
+    # which those are that `gpus` counts; None: any
+    gpu: GpuSelection | None = field(default=None, metadata=UNBAKED)
+    # what jobs at its service may ask for of what its GPUs are
+    gpu_labels: tuple[GpuLabel, ...] = field(default=("name", "cuda"), metadata=UNBAKED)
     # how many GPUs per slot the engine is to pick; `gpus` is 0 then
     devices: int = field(default=0, metadata={"key": False})
     # of which kind those are; None: of the engine's own
@@ -379,6 +388,8 @@ class HostSpec:
 
     name: str
     gpu: Literal["auto", "required", "off"] = field(default="auto", metadata=LIVE)
+    # what `driver-latest` and `driver-earliest` are of; empty: of the catalogue
+    driver_branches: tuple[str, ...] = field(default=(), metadata=LIVE)
     engine: str = "docker"  # what runs the containers
     # its own keys, a frozen dataclass that is known at the edge; None: it has none, or none are said
     engine_settings: object = field(default=None, metadata={"key": False})

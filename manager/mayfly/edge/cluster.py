@@ -338,6 +338,11 @@ def _gpus(pool: model.PoolSpec) -> tuple[Row, ...]:
             "must be a number: which GPU a pod gets is the node's to say",
         ),
         (
+            ("gpu",),
+            pool.gpu is not None,
+            "is of this host: say gpu_resource, or device_class and device_selector, in [pool.kubernetes]",
+        ),
+        (
             ("cuda",),
             bool(pool.devices) and pool.image is None and pool.cuda is None,
             "must be set, or `image`: the driver of a node is not seen from here",

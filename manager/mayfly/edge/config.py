@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import model
+from mayfly.core.gpu_selection import GpuSelection
 from mayfly.edge import cluster, sources
 from mayfly.edge import config_values as values
 from mayfly.edge.config_mistakes import contradictions
@@ -29,7 +30,9 @@ from mayfly.edge.config_types import (
     AbsolutePath,
     Account,
     Address,
+    BranchText,
     Capability,
+    ComputeText,
     CpusetText,
     CudaText,
     Day,
@@ -42,6 +45,8 @@ from mayfly.edge.config_types import (
     ImagePattern,
     ImageText,
     LabelText,
+    MigText,
+    ModelText,
     NetworkText,
     PlainText,
     PoolNameText,
@@ -215,6 +220,27 @@ class SecurityTable(Table):
     )
 
 
+class GpuTable(Table):
+    """Which GPUs of the host a pool's may be, where it counts them."""
+
+    model: ModelText | None = key(
+        GpuSelection,
+        "model",
+        'whole words of the model\'s name as NVML says it, in any case: "H100", "RTX 6000 Ada"',
+    )
+    min_memory: Size | None = key(
+        GpuSelection,
+        "min_memory",
+        'what each has at least by NVML, a MIG device by itself: "80GB" is what makers call so',
+    )
+    compute: ComputeText | None = key(
+        GpuSelection, "compute", 'compute capability: ">=8.0", "==9.0", ">=8.0,<9.0"'
+    )
+    mig: MigText | None = key(
+        GpuSelection, "mig", 'a MIG profile, "1g.10gb", or "none": whole GPUs alone; absent: both'
+    )
+
+
 class PoolTable(Table):
     """Slots that share a provider, image, GPUs per slot, datasets and limits."""
 
@@ -223,6 +249,16 @@ class PoolTable(Table):
     slots: int = key(model.PoolSpec, "slots", "how many agents are kept", ge=0, le=1000)
     gpus: Gpus = key(
         model.PoolSpec, "gpus", 'per slot: a number, "all", or a list of "GPU-…", "MIG-…", indexes'
+    )
+    gpu: GpuTable | None = Field(
+        default=None,
+        description='which GPUs `gpus` counts, { model = "H100", min_memory = "80GB" }; absent: any',
+    )
+    gpu_labels: list[model.GpuLabel] = key(
+        model.PoolSpec,
+        "gpu_labels",
+        "which labels or tags of its GPUs jobs may ask for, beside `labels`: name, cuda, model, memory, "
+        "compute, count, driver",
     )
     cuda: CudaText | None = key(
         model.PoolSpec, "cuda", "CUDA version of the image; absent: the newest that the driver runs"
@@ -385,6 +421,11 @@ class HostTable(Table):
     )
     gpu: Literal["auto", "required", "off"] = key(
         model.HostSpec, "gpu", "whether a host without a GPU is fine, wrong, or not looked at"
+    )
+    driver_branches: list[BranchText] = Field(
+        default=[],
+        description='the driver branches that a lab tries its jobs with, ["535", "580"]: what `gpu_labels` '
+        "calls the latest and earliest of; absent: the catalogue's",
     )
     engine: EngineText = key(
         model.HostSpec, "engine", "what runs the containers: docker, or a package that is installed"
@@ -686,7 +727,17 @@ def _translate(
 
 
 def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
-    own = ("name", "dataset", "caches", "limits", "security", "removal", "kubernetes", "registries")
+    own = (
+        "name",
+        "dataset",
+        "caches",
+        "limits",
+        "security",
+        "removal",
+        "kubernetes",
+        "registries",
+        "gpu",
+    )
     keys, kind = said(table, *own, *providers), table.kubernetes
     return model.PoolSpec(
         name=model.PoolName(table.name),
@@ -696,6 +747,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         limits=model.Limits(**said(table.limits)),
         security=model.PoolSecurity(**said(table.security)),
         removal=None if table.removal is None else model.Removal(table.removal),
+        gpu=None if table.gpu is None else GpuSelection(**said(table.gpu)),
         device_kind=None if kind is None else model.DeviceKind(**said(kind)),
         **keys,
     )

@@ -9,6 +9,7 @@ from dataclasses import fields
 from mayfly.core import model
 from mayfly.core.admission.image_names import is_within
 from mayfly.core.agent_plan import CAPABILITIES, SUDO_CAPABILITIES
+from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.isolation import OPEN_NETWORKS
 from mayfly.core.job_images import matches
 from mayfly.core.mounts import cache_above, profile
@@ -91,6 +92,7 @@ def _pool_contradictions(
     yield from _containers(pool)
     if pool.sandbox == "slot":
         yield from _kept_network(pool)
+    yield from _selection(pool)
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
     yield from _turns(pool, providers)
@@ -110,6 +112,24 @@ def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[W
             ("cancel_stuck",),
             "must be at least stuck_after: a job is stuck first, then cancelled",
         )
+
+
+def _selection(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """What is said of which GPUs the pool's are, beside what else says that."""
+    usual = next(one.default for one in fields(model.PoolSpec) if one.name == "gpu_labels")
+    if pool.gpus == 0 and not pool.devices and pool.gpu_labels not in (usual, ()):
+        yield ("gpu_labels",), "has no meaning in a pool without GPUs"
+    if pool.gpu is None:
+        return
+    if pool.gpu == GpuSelection():
+        yield ("gpu",), "says nothing: give it model, min_memory, compute or mig, or leave it out"
+    if isinstance(pool.gpus, tuple):
+        yield (
+            ("gpu",),
+            "says which GPUs beside a list in `gpus` that names them: take one of the two",
+        )
+    elif pool.gpus == 0 and not pool.devices:
+        yield ("gpu",), 'has no meaning without `gpus`: say how many of them a slot has, or "all"'
 
 
 def _turns(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:

@@ -19,7 +19,7 @@ SIZES = frozenset(
     (
         *("memory", "shm", "disk", "tmpfs", "log_max_size", "output_per_agent", "output_total"),
         *("workspace_max", "workspaces_per_user", "workspaces_total"),
-        *("results_max", "results_total", "images_total"),
+        *("results_max", "results_total", "images_total", "min_memory"),
     )
 )
 DURATIONS = frozenset(
@@ -45,6 +45,10 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         yield "[[pool]]"
         yield from _table(pool, where, origins)
         yield ""
+        if pool.gpu is not None:
+            yield "[pool.gpu]"
+            yield from _table(pool.gpu, f"{where}.gpu", origins)
+            yield ""
         if pool.device_kind is not None:
             yield f"[pool.{engine}]"
             yield from _table(pool.device_kind, f"{where}.{engine}", origins)
@@ -74,6 +78,8 @@ def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iter
     assert dataclasses.is_dataclass(table)
     for field in dataclasses.fields(table):
         if field.name in _TABLES or not field.metadata.get("key", True):
+            continue
+        if isinstance(table, PoolSpec) and field.name == "gpu" and table.gpu is not None:
             continue
         value = getattr(table, field.name)
         if isinstance(table, PoolSpec) and field.name == "gpus":

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
 
+from mayfly.core import gpu_selection
 from mayfly.core.job_images import NAME
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.edge import config_values as values
@@ -48,6 +49,16 @@ Gpus = Annotated[
     int | str | tuple[str | int, ...],
     PlainValidator(values.gpus),
     Shape({"anyOf": [{"type": "integer"}, {"const": "all"}, {"type": "array"}]}),
+]
+ModelText = Annotated[str, BeforeValidator(values.checked(gpu_selection.model_problem))]
+ComputeText = Annotated[str, BeforeValidator(values.checked(gpu_selection.compute_problem))]
+MigText = Annotated[str, BeforeValidator(values.checked(gpu_selection.profile_problem))]
+BranchText = Annotated[
+    str,
+    form(
+        r"[1-9][0-9]{2,3}",
+        "is not a driver's branch, the number before the first dot of its version",
+    ),
 ]
 _ULIMIT_SHAPE = {
     "anyOf": [

@@ -184,6 +184,17 @@ def gpus(value: object) -> int | str | tuple[str | int, ...]:
     raise ValueError('must be a number, "all", or a list of "GPU-…", "MIG-…" and indexes')
 
 
+def checked(problem: Callable[[str], str | None]) -> Check:
+    """A check that a text is what it has to be; ``problem`` says why it is not."""
+
+    def check(value: object) -> object:
+        if isinstance(value, str) and (wrong := problem(value)) is not None:
+            raise ValueError(wrong)
+        return value
+
+    return check
+
+
 def _is_index(entry: object) -> bool:
     return isinstance(entry, str) and re.fullmatch(r"\d{1,2}", entry, re.ASCII) is not None
 
