@@ -359,13 +359,18 @@ def test_no_gate_opens_before_nvml_was_asked_what_another_pool_s_job_has_left() 
     ended = manager.memory.slot(SlotName("a-0")).vacant_since
     assert ended is not None
 
+    gpus, _ = Gpus(since=dict.fromkeys(("a-0", "b-0", "c-0"), 0.0)).judged(  # type: ignore[arg-type]
+        manager.desired, manager.memory, manager.look(), manager.now
+    )
+
     def verdicts(asked: float) -> dict[str, bool]:
         """Of the slots, had NVML been asked last at that time; ``a`` and ``c`` have the first GPU."""
         reading = Reading(
             asked, asked, gpus=BOX[:2], vitals={gpu.uuid: Vitals() for gpu in BOX[:2]}
         )
-        gpus = Gpus(since=dict.fromkeys(("a-0", "b-0", "c-0"), 0.0)).read(reading)  # type: ignore[arg-type]
-        _, world = gpus.judged(manager.desired, manager.memory, manager.look(), manager.now + 9.0)
+        _, world = gpus.read(reading).judged(
+            manager.desired, manager.memory, manager.look(), manager.now + 9.0
+        )
         return {name: verdict.fit for name, verdict in world.gpu_verdicts.items()}
 
     assert verdicts(ended - 1.0) == {"a-0": False, "b-0": True, "c-0": False}

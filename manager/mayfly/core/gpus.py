@@ -55,6 +55,8 @@ class Gpus:
     records: Mapping[str, Record] = field(default_factory=dict)
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
+    # When the last agent with each device ended, or what that had made was gone, whichever slot it was in.
+    left: Mapping[str, float] = field(default_factory=dict)
     # Containers with a lease, also those that are gone, and agents with one that could have containers.
     ours: frozenset[ContainerId] = frozenset()
     makers: Mapping[Generation, SlotName] = field(default_factory=dict)
@@ -133,6 +135,23 @@ class Gpus:
                 )
         return gpus
 
+    def shifted(self, by: float) -> Gpus:
+        """The same, on a clock that was set."""
+        reading = self.reading
+        if reading is not None:
+            reading = replace(reading, began=reading.began + by, ended=reading.ended + by)
+        return replace(
+            self,
+            reading=reading,
+            since={slot: at + by for slot, at in self.since.items()},
+            left={uuid: at + by for uuid, at in self.left.items()},
+            probes={
+                name: replace(verdict, at=verdict.at + by) for name, verdict in self.probes.items()
+            },
+            probing={name: due + by for name, due in self.probing.items()},
+            tally=self.tally.shifted(by),
+        )
+
     # -- what it means ----------------------------------------------------------------------------
 
     @property
@@ -153,8 +172,10 @@ class Gpus:
     ) -> tuple[Gpus, World]:
         """The world with the gate's verdicts on all slots with a lease, as of this memory."""
         leased = [spec for spec in desired.slots if spec.lease]
+        gpus = replace(self, left=_left(self.left, memory))
         if not leased:
-            return (replace(self, verdicts={}) if self.verdicts else self), world
+            unchanged = not self.verdicts and gpus.left == self.left
+            return (self if unchanged else replace(gpus, verdicts={})), world
         holders = [
             agent for agent in memory.agents.values() if agent.lease and agent.container is not None
         ]
@@ -162,14 +183,13 @@ class Gpus:
         standing = {one.container for one in holders if one.container and not one.settled}
         makers = {agent.generation: agent.slot for agent in holders if agent.door}
         alive = {agent.generation for agent in holders if agent.lingers}
-        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
+        gpus = replace(gpus, ours=self.ours | containers, makers={**self.makers, **makers})
         ours = Ours(gpus.ours, standing, gpus.makers, alive)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
-        beside = _beside(leased)
         verdicts = {
             spec.name: judge(
-                _tenant(spec, since[spec.name], memory, beside),
+                _tenant(spec, since[spec.name], memory, gpus.left),
                 reading,
                 self.records,
                 self.known or (),
@@ -291,29 +311,30 @@ class Gpus:
         )
 
 
-def _beside(leased: Iterable[SlotSpec]) -> dict[str, list[SlotName]]:
-    """The slots in turn of each GPU: what one of them leaves on it the next would find."""
-    found: dict[str, list[SlotName]] = {}
-    for spec in leased:
-        for uuid in spec.lease if spec.pool.takes_turns else ():
-            found.setdefault(uuid, []).append(spec.name)
-    return found
+def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:
+    """When each device was left last, also by an agent whose slot is gone or has another lease now: what it
+    leaves on the device the next would find.
+    """
+    left = dict(known)
+    for agent in memory.agents.values():
+        if agent.lease and agent.exited is not None:
+            end = max(agent.exited, agent.cleared or agent.exited)
+            left.update({uuid: max(end, left.get(uuid, end)) for uuid in agent.lease})
+    return left
 
 
-def _tenant(
-    spec: SlotSpec, first: float, memory: Memory, beside: Mapping[str, Sequence[SlotName]]
-) -> Tenant:
-    names = {spec.name, *(name for uuid in spec.lease for name in beside.get(uuid, ()))}
-    ends = [memory.slot(name).vacant_since for name in names]
-    ended = max((end for end in ends if end is not None), default=None)
+def _tenant(spec: SlotSpec, first: float, memory: Memory, left: Mapping[str, float]) -> Tenant:
+    shared = spec.pool.share  # whose agents find each other's work there
+    own = memory.slot(spec.name).vacant_since
+    ends = (own, *(left.get(uuid) for uuid in spec.lease if not shared))
     at_work = any(
         agent.committed is not None
         and (agent.owes or not agent.settled)
         and set(agent.lease) & set(spec.lease)
         for agent in memory.agents.values()
     )
-    since = first if ended is None else max(first, ended)
-    return Tenant(spec.lease, since, at_work, spec.pool.share)
+    since = max((first, *(end for end in ends if end is not None)))
+    return Tenant(spec.lease, since, at_work, shared)
 
 
 def _at_gate(agent: Agent) -> bool:
