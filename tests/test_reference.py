@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.core import command_effects, model
+from mayfly.core.gpu_selection import GpuSelection
 from mayfly.edge import http_connection, unix_http
 from mayfly.edge.cluster import ENGINE, Cluster
 from mayfly.providers.azure.settings import AzureSettings
@@ -36,6 +37,7 @@ def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
     tables = {
         "HostTable": model.HostSpec,
         "PoolTable": model.PoolSpec,
+        "GpuTable": GpuSelection,
         "LimitsTable": model.Limits,
         "SecurityTable": model.PoolSecurity,
         "DatasetTable": model.Dataset,

@@ -22,6 +22,7 @@ from mayfly.core.admission.grant import Bounds
 from mayfly.core.desire import Hardware, ImageSeen, Survey, leases_of, of_another
 from mayfly.core.injection import choose
 from mayfly.core.job_images import allows
+from mayfly.core.leases import devices_of
 from mayfly.core.model import (
     GATE_PROTOCOL,
     LABEL_CUDA,
@@ -363,6 +364,14 @@ def _leases(facts: Facts) -> Iterator[Verdict]:
         yield fail(sentence, "mayfly gpus")
     if not obstacles:
         yield ok("there are GPUs for every slot that asks for some")
+    leased = {
+        uuid for lease in leases_of(facts.config, facts.hardware).slots.values() for uuid in lease
+    }
+    devices = [uuid for gpu in facts.hardware.gpus for uuid in devices_of(gpu)]
+    left = len([uuid for uuid in devices if uuid not in leased])
+    if left:
+        told = f"{left} of {_many(len(devices), 'GPU')} {'is' if left == 1 else 'are'} in no slot"
+        yield ok(f"{told}: `mayfly doctor --pools` proposes pools for what is here")
 
 
 def _injection(facts: Facts) -> Iterator[Verdict]:

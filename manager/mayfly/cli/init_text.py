@@ -118,10 +118,11 @@ def _pool(found: Found, wanted: PoolAnswers, provider: Package) -> list[str]:
     if wanted.no_proxy is not None:
         lines.append(f"no_proxy = {toml_value(wanted.no_proxy)}")
     lines += [
+        '# gpu = { model = "H100" }   # which, of several models: `mayfly doctor --pools`',
         '# cuda = "12.8"              # default: the newest that the driver runs',
         '# labels = ["gpu"]           # what jobs ask for, at a service',
         '# env = { HF_HOME = "/cache/hf" }',
-        *_service(wanted, provider),
+        *service_lines(wanted, provider),
         "",
         "[pool.limits]",
         '# memory = "32GiB"',
@@ -147,7 +148,8 @@ def _gpus_say(there: int) -> str:
     return f"of {there} on this host, for each slot" if there else "this host has none"
 
 
-def _service(wanted: PoolAnswers, provider: Package) -> list[str]:
+def service_lines(wanted: PoolAnswers, provider: Package) -> list[str]:
+    """The table of the pool's service; nothing of the embedded queue's."""
     if provider.embedded:
         return []
     hints = provider.hints

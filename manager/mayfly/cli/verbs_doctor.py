@@ -45,6 +45,19 @@ def doctor(
             autocompletion=complete_slot,
         ),
     ] = None,
+    pools: Annotated[
+        bool,
+        typer.Option("--pools", help="Look at nothing, and propose pools for this host's GPUs."),
+    ] = False,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            "--provider",
+            metavar="NAME",
+            help="With --pools: where their jobs come from.",
+            show_default="local",
+        ),
+    ] = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     socket: SocketOption = None,
@@ -56,6 +69,10 @@ def doctor(
     from mayfly.cli.examination import examine  # noqa: PLC0415
 
     needs("--timeout", timeout, "--canary", canary)
+    needs("--provider", provider, "--pools", pools or None)
+    if pools:
+        _propose(provider or "local", other=canary is not None or as_json or strict)
+        return
     seconds = lasting(timeout, "--timeout")
     if canary is not None:
         # Nothing is looked at or emptied where no slot has that name.
@@ -75,6 +92,29 @@ def doctor(
         for line in render_doctor.doctor(found, terminal_width(), colours()):
             print(line)
     raise typer.Exit(exit_code(found, strict=strict))
+
+
+def _propose(provider: str, *, other: bool) -> None:
+    """Print pools for the GPUs that NVML says."""
+    from mayfly.cli.host_hardware import hardware  # noqa: PLC0415  brings NVML
+    from mayfly.cli.proposal_text import proposal_text  # noqa: PLC0415
+    from mayfly.core.pool_proposal import proposals  # noqa: PLC0415
+    from mayfly.providers.installed import packages  # noqa: PLC0415
+
+    if other:
+        raise Usage("--pools goes with --provider alone")
+    package = packages().get(provider)
+    if package is None:
+        raise Usage(f"there is no provider {provider!r}: there are {', '.join(packages())}")
+    found = hardware()
+    if found.gpus is None:
+        raise Trouble(f"no pools can be proposed: {found.unknown}")
+    proposed = proposals(found.gpus, turns=package.embedded)
+    if not proposed:
+        raise Trouble(
+            "no pools can be proposed: the driver answers and finds no GPU to give to a slot"
+        )
+    print(proposal_text(proposed, package), end="")
 
 
 def _flown(config: Config | None, manager: Client, slot: str, seconds: float | None) -> CheckResult:

@@ -68,7 +68,7 @@ class _Ledger:
 
     def __init__(self, gpus: Sequence[Gpu], pools: Sequence[PoolSpec]) -> None:
         self.gpus = sorted(gpus, key=lambda gpu: gpu.index)
-        self.about = {uuid: device for gpu in self.gpus for uuid, device in _devices(gpu)}
+        self.about = {uuid: device for gpu in self.gpus for uuid, device in devices_of(gpu).items()}
         self.devices = list(self.about)
         self.matching: Matching[_Place] = Matching()  # of pools that neither share nor take turns
         self.places: dict[PoolName, list[_Place]] = {}  # of each of those that is served
@@ -366,12 +366,11 @@ def _none_at_all(pool: PoolSpec, ledger: _Ledger) -> str:
     return f"pool {_quoted(pool.name)} {asked} and this host has none"
 
 
-def _devices(gpu: Gpu) -> Iterator[tuple[str, Device]]:
-    """The UUID of each device that CUDA sees of the GPU, and what it is."""
+def devices_of(gpu: Gpu) -> dict[str, Device]:
+    """What CUDA sees of the GPU as one, by UUID: itself, or its MIG devices."""
     if not gpu.split and not gpu.mig:
-        yield gpu.uuid, Device(gpu.name, gpu.memory, gpu.capability, None)
-    for part in gpu.mig:
-        yield part.uuid, Device(gpu.name, part.memory, gpu.capability, part.name)
+        return {gpu.uuid: Device(gpu.name, gpu.memory, gpu.capability, None)}
+    return {part.uuid: Device(gpu.name, part.memory, gpu.capability, part.name) for part in gpu.mig}
 
 
 def _asked(pool: PoolSpec, ledger: _Ledger | None = None) -> str:
@@ -408,7 +407,7 @@ def _in_the_way(
 
 def inventory(gpus: Sequence[Gpu]) -> str:
     """The devices by model: ``2 NVIDIA L4 (22.5GiB, compute capability 8.9) and 1 …``."""
-    kinds = Counter(device for gpu in gpus for _, device in _devices(gpu))
+    kinds = Counter(device for gpu in gpus for device in devices_of(gpu).values())
     found = []
     for device, count in kinds.items():
         of = f"MIG {device.profile} of " if device.profile is not None else ""
