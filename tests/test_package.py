@@ -41,6 +41,10 @@ def test_a_wheel_carries_every_file_of_its_data_and_the_gate_is_executable(tmp_p
                 if path.is_file():
                     name = f"mayfly/data/{path.relative_to(ROOT)}"
                     assert archive.read(name) == path.read_bytes()
+        for path in (ROOT / "manager/mayfly/service/page").iterdir():
+            if path.is_file():
+                name = f"mayfly/service/page/{path.name}"
+                assert archive.read(name) == path.read_bytes()
     assert members["mayfly/data/agents/gate"].external_attr >> 16 & 0o111
     assert not [name for name in members if name.startswith(("tests/", "docs/", "build/"))]
 

@@ -118,6 +118,7 @@ class Account:
         self.printed: dict[str, list[Chunk]] = {}
         self.ended: set[str] = set()
         self.at_gate: dict[str, str] = {}
+        self.stints: list[tuple[float, float, tuple[str, ...]]] = []
         self.slots: dict[tuple[str, bool], str] = {}
         self.changed = threading.Condition()
         self.fault: Exception | None = None
@@ -186,6 +187,12 @@ class Account:
 
     def generation_of_slot(self, slot: str, *, previous: bool = False) -> str | None:
         return self.slots.get((slot, previous))
+
+    def gpu_stints(
+        self, since: float, limit: int
+    ) -> Sequence[tuple[float, float, tuple[str, ...]]]:
+        self._check()
+        return [one for one in self.stints if one[1] >= since][:limit]
 
     def end_at_gate(self, generation: str) -> str | None:
         return self.at_gate.get(generation)
@@ -285,6 +292,7 @@ class StandIn:
             {"schema": "mayfly.top/1", "at": "2026-11-21T09:00:00.000Z", "rows": []}
         ]
         self.attach: Callable[[AttachAgent, Wanted], Reply] = nobody_there
+        self.gpus: Row = {"schema": "mayfly.gpus/1", "watched": False, "gpus": [], "slots": []}
         self.results = ResultStore(path.parent / "kept-results", 1 << 30, 1 << 30)
         self._answering = answering or (lambda _: Answer(200, {"slots": []}))
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
@@ -311,6 +319,7 @@ class StandIn:
             workspaces=self.workspaces,
             attach=self._let_in,
             results=self.results,
+            gpus=lambda: self.gpus,
             use=lambda: self.use.pop(0) if len(self.use) > 1 else self.use[0],
             version="0.1.0",
             on_failure=lambda _, error: self.failures.append(error),

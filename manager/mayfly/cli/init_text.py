@@ -92,6 +92,7 @@ def _host(found: Found) -> list[str]:
     lines += [
         '# gpu = "required"          # refuse to run without a GPU; default "auto"',
         '# metrics = "127.0.0.1:9925" # for Prometheus, beside the control socket',
+        '# web = "127.0.0.1:9788"     # a page for the people of the lab',
     ]
     return lines
 

@@ -52,13 +52,13 @@ def _look(manager: Client) -> tuple[Document, str]:
 def _without_manager() -> Document:
     from mayfly.edge.faults import Fault  # noqa: PLC0415  only where no manager has them
     from mayfly.edge.gpus import read_once  # noqa: PLC0415
-    from mayfly.service.gpu_document import document  # noqa: PLC0415
+    from mayfly.service.gpu_document import document, with_users  # noqa: PLC0415
 
     try:
         reading = read_once(PATIENCE)
     except Fault as fault:
         raise Trouble(str(fault)) from fault
-    return document(reading.gpus, reading, {}, {}, watched=False)
+    return with_users(document(reading.gpus, reading, {}, {}, watched=False))
 
 
 def _ill(document: Document) -> bool:

@@ -80,6 +80,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "loop.failed": ERROR,
         "loop.starved": ERROR,
         "metrics.refused": WARNING,
+        "page.header_ignored": WARNING,
+        "page.refused": WARNING,
         "network.kept": INFO,
         "pass.ended": INFO,
         "dispatch.back": INFO,

@@ -397,6 +397,10 @@ class HostSpec:
     state_dir: str = "/var/lib/mayfly"
     socket: str = "/run/mayfly/control.sock"
     metrics: str | None = None  # None: on the control socket only; "127.0.0.1:PORT"
+    web: str | None = None  # where the page is, "127.0.0.1:PORT" or a socket's path; None: nowhere
+    # the header in which a proxy names who is signed in; None: nobody is named
+    web_user_header: str | None = None
+    web_trusted_proxies: tuple[str, ...] = ()  # users of this host, IP addresses, networks
     log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
     output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output

@@ -22,7 +22,7 @@ from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import model
 from mayfly.core.gpu_selection import GpuSelection
-from mayfly.edge import cluster, sources
+from mayfly.edge import cluster, page_values, sources
 from mayfly.edge import config_values as values
 from mayfly.edge.config_mistakes import contradictions
 from mayfly.edge.config_pruning import concerns, pruned
@@ -444,6 +444,21 @@ class HostTable(Table):
     )
     metrics: Annotated[str, BeforeValidator(values.loopback)] | None = key(
         model.HostSpec, "metrics", 'serve metrics on loopback too, "127.0.0.1:9925"'
+    )
+    web: Annotated[str, BeforeValidator(page_values.place)] | None = key(
+        model.HostSpec,
+        "web",
+        'where the [page](../how-to/page.md) is, "127.0.0.1:9788" or a socket\'s path',
+    )
+    web_user_header: Annotated[str, BeforeValidator(page_values.header_name)] | None = key(
+        model.HostSpec,
+        "web_user_header",
+        'the header in which a proxy says who is signed in, "X-Remote-User"',
+    )
+    web_trusted_proxies: list[Annotated[str, BeforeValidator(page_values.proxy)]] = Field(
+        default=[],
+        description="of whom that header is believed: users of this host that a proxy runs as, addresses of "
+        "other machines",
     )
     log_max_size: Size = key(model.HostSpec, "log_max_size", "the Engine's log of one container")
     output_per_agent: Size = key(

@@ -15,6 +15,7 @@ from mayfly.core.job_images import matches
 from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
 from mayfly.core.reserved_paths import beneath, cache_target_problem, source_problem, unaliased
+from mayfly.edge import page_values
 from mayfly.edge.mistakes import nearest
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.sources import Where
@@ -35,6 +36,8 @@ def contradictions(
     """What is wrong between keys, each of which is right by itself; ``broken``: providers of no use."""
     if len(config.host.socket.encode()) > SOCKET_MAX:
         yield ("host", "socket"), f"is longer than the {SOCKET_MAX} bytes of a socket's path"
+    for name, told in page_values.mistakes(config.host):
+        yield ("host", name), told
     if not config.pools:
         yield (), "there is no [[pool]], so there is nothing to keep filled"
     names = [pool.name for pool in config.pools]

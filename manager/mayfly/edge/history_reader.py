@@ -350,6 +350,25 @@ class HistoryReader:
         wanted = (since or 0.0, slot, slot, outcome, outcome, outcome, gpu, gpu, limit)
         return [str(row[0]) for row in self._rows(f"SELECT generation {LIVES}", wanted)]
 
+    def gpu_stints(self, since: float, limit: int) -> list[tuple[float, float, tuple[str, ...]]]:
+        """Of the agents with GPUs whose gates were opened and that ended since, newest end first: when it was
+        opened, when they ended, and which GPUs they had.
+        """
+        rows = self._rows(
+            "SELECT json_extract(data, '$.opened') AS opened, exited, json_extract(data, '$.lease') AS lease,"
+            " json_extract(data, '$.devices') AS devices FROM lives WHERE exited >= ? AND opened IS NOT NULL"
+            " AND (lease != '[]' OR ifnull(devices, '[]') != '[]') ORDER BY exited DESC LIMIT ?",
+            (since, limit),
+        )
+        return [
+            (
+                float(row["opened"]),
+                float(row["exited"]),
+                tuple(json.loads(row["lease"]) or json.loads(row["devices"] or "[]")),
+            )
+            for row in rows
+        ]
+
     def lives(self, generations: Sequence[str]) -> list[dict[str, Any]]:
         """The lives of those agents, in that order; who is forgotten meanwhile is left out."""
         marks = ",".join("?" * len(generations))

@@ -80,6 +80,8 @@ class Request:
     caller: Caller
     sent: Sent | None = None  # the body of a path that takes it in pieces
     upgrade: str = ""  # the protocol that the client wants to go on with; "": HTTP
+    # by names in small letters; what was sent several times is joined by commas
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,9 @@ class Handler(BaseHTTPRequestHandler):
             body = self.rfile.read(length)
             if len(body) == length:
                 asked = (self.command, target.path, query, body, self.caller)
-                self._answer(self._respond(Request(*asked, upgrade=self._upgrade())))
+                named = self._named()
+                request = Request(*asked, upgrade=self._upgrade(), headers=named)
+                self._answer(self._respond(request))
             return
         self._incoming.allow(length + HEAD_MAX, PIECES_SECONDS, PIECES_LEAST)
         sent = Sent(self.rfile, length)
@@ -259,6 +263,14 @@ class Handler(BaseHTTPRequestHandler):
         options = self.headers.get("Connection", "").lower().split(",")
         asked = "upgrade" in [option.strip() for option in options]
         return self.headers.get("Upgrade", "") if asked and self._speaks_1_1() else ""
+
+    def _named(self) -> dict[str, str]:
+        """All headers, each once."""
+        found: dict[str, str] = {}
+        for written, value in self.headers.items():
+            name = written.lower()
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
 
     def _speaks_1_1(self) -> bool:
         return self.request_version == "HTTP/1.1"

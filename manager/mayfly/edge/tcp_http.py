@@ -16,7 +16,9 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from mayfly.core.commands import Caller
 from mayfly.core.quantities import whole_number
@@ -36,16 +38,28 @@ ESTABLISHED = b"01"
 class TcpServer:
     """A bound socket and the thread that accepts on it."""
 
-    def __init__(self, host: str, port: int, respond: Respond, on_failure: OnFailure) -> None:
-        """Bind it; ``OSError`` where the port is taken."""
-        self._server = _Server(host, port, respond, on_failure)
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        respond: Respond,
+        on_failure: OnFailure,
+        bounds: Bounds = PLACES,
+        *,
+        unsent: int | None = None,
+        thread: str = "metrics",
+    ) -> None:
+        """Bind it; ``OSError`` where the port is taken. ``unsent``: the most bytes that the kernel keeps
+        for a client that does not read; ``None``: as many as it likes.
+        """
+        self._server = _Server(host, port, respond, on_failure, bounds, unsent)
         try:
             self._server.server_bind()
             self._server.server_activate()
         except OSError:
             self._server.server_close()
             raise
-        self._thread = threading.Thread(target=self._server.accept, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._server.accept, name=thread, daemon=True)
         self._thread.start()
 
     @property
@@ -67,21 +81,34 @@ class _Server(Server):
     head_seconds = HEAD_SECONDS
     request_queue_size = 4096  # who finds no room comes again after a second at the earliest
 
-    def __init__(self, host: str, port: int, respond: Respond, on_failure: OnFailure) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        respond: Respond,
+        on_failure: OnFailure,
+        bounds: Bounds,
+        unsent: int | None,
+    ) -> None:
+        self._unsent = unsent
+        self._uids: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
         self._users = Users()
         self._domains = cluster_domains(RESOLVER)
         # Many may be behind one address there: pods of a node's network, and the kubelet that probes.
         others = not _is_loopback(host)
-        super().__init__((host, port), respond, on_failure, PLACES, longest_yields=others)
+        super().__init__((host, port), respond, on_failure, bounds, longest_yields=others)
 
     def caller(self, connection: socket.socket) -> Caller:
-        del connection
-        return ANYBODY
+        uid = self._uids.get(connection, UNKNOWN)
+        return replace(ANYBODY, uid=uid, name=str(connection.getpeername()[0]))
 
     def user(self, connection: socket.socket) -> int:
+        if self._unsent is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._unsent)
         uid = self._users.of(connection)
+        self._uids[connection] = uid
         return uid if uid != UNKNOWN else whose_place(str(connection.getpeername()[0]))
 
     def is_meant(self, hosts: Sequence[str]) -> bool:

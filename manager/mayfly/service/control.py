@@ -187,6 +187,20 @@ class Route:
         return found.groupdict() if found is not None and method == self.method else None
 
 
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Jobs by how they stand: those that wait as they come, those that have ended the last first."""
+
+    running: Sequence[JobId]
+    queued: Sequence[JobId]
+    ended: Sequence[JobId]
+
+    @property
+    def all(self) -> Sequence[JobId]:
+        """In the order of a page."""
+        return (*self.running, *self.queued, *self.ended)
+
+
 def nowhere(_: AttachAgent, __: Wanted) -> Reply:
     """Of a manager that lets nobody in."""
     return error_reply(503, "this manager lets nobody in", "unavailable")
@@ -374,6 +388,30 @@ class Control:
             head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(jobs))
             told = partial(self._listed, request.caller, positions)
             return HttpReply(200, "application/json", self._jobs_in_pages(head, jobs, told))
+
+    def listing(self, wanted: JobsWanted) -> Listing:
+        """The ids of the jobs that are wanted, by how they stand, without a row of any."""
+        if not self._listing_of_users.acquire(timeout=LIST_SECONDS):
+            raise _TooMany(f"{LISTS} long lists are being made already, and others wait: ask again")
+        try:
+            found = self._reader.listed_jobs(wanted)
+        finally:
+            self._listing_of_users.release()
+        order = _in_order(found, self._queue.positions())
+        return Listing(
+            tuple(one for one in order if found[one] is JobState.RUNNING),
+            tuple(one for one in order if found[one] is JobState.QUEUED),
+            tuple(one for one in reversed(order) if found[one] in ENDED),
+        )
+
+    def rows_of(self, caller: Caller, jobs: Sequence[JobId]) -> list[Row]:
+        """Those jobs as ``/v1/jobs`` has them, in that order."""
+        positions = self._queue.positions()
+        return [self._listed(caller, positions, row) for row in self._reader.job_rows(jobs)]
+
+    def standing(self, job: str) -> Row:
+        """Of a queued job: ``position``, ``starts_at`` and ``why``, as ``/v1/jobs/JOB`` has them."""
+        return _stamped(self._queue.standing(job))
 
     def _jobs_in_pages(
         self, head: bytes, jobs: Sequence[JobId], shown: Callable[[Row], Row]

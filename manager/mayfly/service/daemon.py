@@ -49,7 +49,7 @@ from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines import load as load_engine
 from mayfly.engines.protocol import Engine, OutputKeeper, OutputListener
 from mayfly.providers.installed import left_behind, load
-from mayfly.service import engine_claim
+from mayfly.service import engine_claim, page
 from mayfly.service.activity_watch import ActivityWatch, Watched
 from mayfly.service.attachments import Attachments
 from mayfly.service.board import StatusBoard
@@ -62,6 +62,7 @@ from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.fetched_images import OldImages
 from mayfly.service.former_pools import FormerPools
+from mayfly.service.gpu_document import with_users
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.images_seen import ImagesSeen
 from mayfly.service.isolation_prober import IsolationProber
@@ -245,7 +246,7 @@ def _run(
         queue=LiveQueue(lambda: loop.state, clock.now, reader),
         workspaces=workspaces,
         results=results,
-        gpus=lambda: gpu_document(gpus.document()),
+        gpus=lambda: with_users(gpu_document(gpus.document())),
         recording=recording.document,
         attach=attachments.enter,
         use=UseReader(engine, ControlGroups(), lambda: loop.state).document,
@@ -253,7 +254,12 @@ def _run(
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
-    servers = _opened(control, config.host.socket, stack)
+    servers = _opened(
+        control,
+        config.host.socket,
+        stack,
+        partial(page.serve, config.host, control, board, reader, log, erred),
+    )
     with _signals(inbox):
         stack.callback(watch_threads(inbox.put))
         _begin(
@@ -285,11 +291,14 @@ def _witnesses(state_dir: Path, engine: Engine) -> Witnesses:
     return witnesses
 
 
-def _opened(control: Control, path: str, stack: ExitStack) -> list[UnixServer]:
-    """The control sockets, bound, and shut with the stack."""
+def _opened(
+    control: Control, path: str, stack: ExitStack, shown: Callable[[], Callable[[], None]]
+) -> list[UnixServer]:
+    """The control sockets, bound, and the page; shut with the stack."""
     servers = control.open_all(path)
     for server in servers:
         stack.callback(server.close)
+    stack.callback(shown())
     stack.callback(control.stop)
     return servers
 

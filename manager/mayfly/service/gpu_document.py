@@ -5,13 +5,14 @@ Pure: values in, JSON-ready values out; without a manager it is made from one re
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import GpuVerdict, SlotName
 from mayfly.core.quantities import rfc3339
+from mayfly.edge.process_owner import Owner, owner_of
 
 SCHEMA = "mayfly.gpus/1"
 Holders: TypeAlias = dict[str, tuple[list[str], list[str]]]  # all slots, and those at work
@@ -49,6 +50,23 @@ def document(
         "gpus": [_gpu(gpu, vitals, holders) for gpu in gpus or ()],
         "slots": [_slot(slot, lease, verdicts.get(slot)) for slot, lease in leases.items()],
     }
+
+
+def with_users(
+    told: dict[str, object], of: Callable[[int], Owner | None] = owner_of
+) -> dict[str, object]:
+    """The document; a process that is of no agent has the ``user`` whose it is, and ``since`` when."""
+    devices = _dicts(told["gpus"])
+    devices += [part for gpu in devices for part in _dicts(gpu["mig"])]
+    for process in (one for device in devices for one in _dicts(device["processes"])):
+        found = of(int(str(process["pid"]))) if process["agent"] is None else None
+        process["user"] = found.user if found is not None else None
+        process["since"] = rfc3339(found.since) if found is not None else None
+    return told
+
+
+def _dicts(value: object) -> list[dict[str, object]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _problem(reading: Reading | None, *, watched: bool) -> str | None:
