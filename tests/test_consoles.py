@@ -95,6 +95,10 @@ RUN = {
         "tests/real/kubernetes/test_manager_pages.py",
         "test_a_pool_moves_from_a_box_to_the_cluster_line_by_line",
     ),
+    "docs/how-to/report.md": (
+        "tests/cli/test_report.py",
+        "test_what_the_page_types_prints_what_it_shows",
+    ),
     "docs/reference/configuration.md": (
         HERE,
         "test_the_configuration_is_looked_at_as_the_page_shows",

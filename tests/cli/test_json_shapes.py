@@ -27,6 +27,7 @@ SCHEMAS = {
     "plan": "mayfly.plan/1",
     "reload": "mayfly.reload/1",
     "gpus": "mayfly.gpus/1",
+    "report": "mayfly.report/1",
     "top": "mayfly.top/1",
     "jobs": "mayfly.jobs/1",
     "runs": "mayfly.runs/1",

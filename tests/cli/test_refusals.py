@@ -68,6 +68,17 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "reload --dry-run": ALONE,
     "wait --for": [("wait", 2), ("wait --for nonsense", 2)],
     "wait --timeout": [(f"wait --for idle --timeout {t}", 2) for t in ("nonsense", "-5")],
+    "report --by": [("report --by owner", 2)],
+    "report --per": [("report --per day", 2)],
+    "report --since": [
+        (f"report --since {t}", 2) for t in ("nonsense", "-5", "2999-01-01T00:00:00Z")
+    ],
+    "report --until": [
+        ("report --until nonsense", 2),
+        ("report --since 2025-11-03 --until 2025-11-02", 2),
+    ],
+    "report --zone": [(f"report --zone {zone}", 2) for zone in ("Nowhere/Else", "../x", "''")],
+    "report --csv": [("report --csv --json", 2)],
     "gpus --watch": ALONE,
     "health --gpu": [(f"health --gpu {g}", 2) for g in ("gpu0", "-1", "''")],
     "health --wait": [(f"health --wait {t}", 2) for t in ("nonsense", "0", "-5")],

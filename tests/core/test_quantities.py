@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta, timezone
+from datetime import date, timedelta, timezone
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import mayfly
 from mayfly.core.quantities import (
     LATEST,
+    day_of,
     in_calendar,
     moment,
     parse_duration,
@@ -172,6 +174,16 @@ def test_a_duration_is_written_as_people_write_it(seconds: float, written: str) 
 )
 def test_a_whole_number_is_digits_and_not_many(text: str, number: int | None) -> None:
     assert whole_number(text) == number
+
+
+def test_a_time_without_a_zone_is_of_the_one_that_is_named_and_a_day_is_there_at_any_time() -> None:
+    zone = ZoneInfo("Europe/Berlin")
+    assert moment("2025-11-03", zone) == moment("2025-11-02T23:00:00Z")
+    assert moment("2025-11-03T00:00:00Z", zone) == moment("2025-11-03T00:00:00Z")
+    assert day_of(parse_time("2025-11-02T23:30:00Z"), zone) == date(2025, 11, 3)
+    for seconds in (-1e300, 0.0, LATEST, 1e300):
+        for hours in (-14, 14):
+            day_of(seconds, timezone(timedelta(hours=hours)))
 
 
 def lines_with(pattern: str) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from mayfly.core.commands import AttachAgent, Command
 from mayfly.core.model import JobId, JobState
+from mayfly.core.usage_report import Work
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.http_connection import Reply, error_reply
 from mayfly.edge.output_kept import NOTE, OUT, Chunk
@@ -112,6 +113,7 @@ class Account:
     def __init__(self) -> None:
         self.rows: dict[str, Row] = {}
         self.runs: dict[str, Row] = {}
+        self.worked: list[Work] = []
         self.owners: dict[str, int] = {}  # uids by job
         self.event_rows: list[Row] = []
         self.agents: list[Row] = []
@@ -208,6 +210,14 @@ class Account:
     def lives(self, generations: Sequence[str]) -> Sequence[Row]:
         found = {row["agent"]: row for row in self.agents}
         return [found[one] for one in generations if one in found]
+
+    def works(self, since: float) -> list[Work]:
+        """Runs of jobs that ended since then."""
+        return [work for work in self.worked if work.ended >= since]
+
+    def known_from(self) -> float | None:
+        """When the first ended."""
+        return min((work.ended for work in self.worked), default=None)
 
     def ended_agents(
         self,

@@ -75,6 +75,7 @@ VERBS = frozenset(
             "push",
             "recycle",
             "reload",
+            "report",
         ),
         *("resume", "retry", "run", "runs", "shell", "status", "submit", "uncordon", "wait"),
     )

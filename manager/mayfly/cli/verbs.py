@@ -39,6 +39,7 @@ VERBS = {
     "retry": "verbs_slots",
     "reload": "verbs_pool",
     "wait": "verbs_status",
+    "report": "verbs_report",
     "gpus": "verbs_gpus",
     "health": "verbs_health",
     "submit": "verbs_jobs",

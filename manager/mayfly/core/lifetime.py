@@ -21,7 +21,17 @@ def seconds_in_phases(agent: Agent, exited: float) -> dict[Phase, float]:
 
 def busy_since(agent: Agent) -> float | None:
     """When its job began, as far as is known; ``None``: it has had none."""
-    return dict(_starts(agent))[Phase.BUSY]
+    confirmed = agent.confirmed is Phase.BUSY
+    return began_at(agent.embedded, agent.opened, confirmed, agent.confirmed_at)
+
+
+def began_at(
+    embedded: bool, opened: float | None, busy: bool, confirmed_at: float | None
+) -> float | None:
+    """The same, of what stands in its record; ``busy``: its service says so, since ``confirmed_at``."""
+    if embedded:
+        return opened
+    return confirmed_at if busy else None
 
 
 def _starts(agent: Agent) -> tuple[tuple[Phase, float | None], ...]:
@@ -31,7 +41,7 @@ def _starts(agent: Agent) -> tuple[tuple[Phase, float | None], ...]:
             (Phase.PREPARING, agent.born),
             (Phase.IDLE, agent.ready),
             (Phase.ENROLLING, agent.committed),
-            (Phase.BUSY, agent.opened),
+            (Phase.BUSY, busy_since(agent)),
         )
     idle = agent.idle_at
     if idle is None and agent.confirmed is Phase.IDLE:
@@ -41,5 +51,5 @@ def _starts(agent: Agent) -> tuple[tuple[Phase, float | None], ...]:
         (Phase.ARMED, agent.ready),
         (Phase.ENROLLING, agent.committed),
         (Phase.IDLE, idle),
-        (Phase.BUSY, agent.confirmed_at if agent.confirmed is Phase.BUSY else None),
+        (Phase.BUSY, busy_since(agent)),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, tzinfo
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?i?b?)", re.IGNORECASE)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([smhd])", re.IGNORECASE)
@@ -92,22 +92,30 @@ def in_calendar(seconds: float) -> float | None:
     return float(seconds) if 0 <= seconds <= LATEST else None
 
 
-def moment(value: object) -> float | None:
-    """Seconds since the epoch of an RFC 3339 time or a date (UTC) from outside; ``None`` where it is none."""
+def moment(value: object, zone: tzinfo = UTC) -> float | None:
+    """Seconds since the epoch of an RFC 3339 time or a date (of that zone) from outside; ``None`` where it is
+    none.
+    """
     if not isinstance(value, str):
         return None
     try:
-        return epoch(datetime.fromisoformat(value.strip()))
+        return epoch(datetime.fromisoformat(value.strip()), zone)
     except (ValueError, OverflowError):
         return None
 
 
-def epoch(at: datetime) -> float | None:
-    """Seconds since the epoch (UTC where it does not say); ``None`` of what ``in_calendar`` refuses."""
+def epoch(at: datetime, zone: tzinfo = UTC) -> float | None:
+    """Seconds since the epoch (of that zone where it says none); ``None`` of what ``in_calendar`` refuses."""
     try:
-        return in_calendar((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+        return in_calendar((at if at.tzinfo else at.replace(tzinfo=zone)).timestamp())
     except (ValueError, OverflowError):
         return None
+
+
+def day_of(seconds: float, zone: tzinfo) -> date:
+    """The day in that zone; total, as ``rfc3339`` is."""
+    at = min(max(86400.0, seconds), LATEST - 86400.0)
+    return datetime.fromtimestamp(at, zone).date()
 
 
 def parse_time(text: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import JobId, JobState
 from mayfly.core.queue_estimate import RUNS
 from mayfly.core.runs import standing
+from mayfly.core.usage_report import Work
 from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
 from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
+from mayfly.edge.history_work import works
 from mayfly.edge.veiled import unveiled
 
 PAGE = 200  # runs that are looked at at once
@@ -337,6 +339,15 @@ class HistoryReader:
             for row in rows
         ]
         return found[::-1] if last else found
+
+    def works(self, since: float) -> Iterator[Work]:
+        """All runs of jobs that ended since then, the oldest first; a few are read at a time."""
+        return works(self._rows, since)
+
+    def known_from(self) -> float | None:
+        """When the first agent ended that is remembered; ``None``: none is."""
+        found: float | None = self._rows("SELECT min(exited) FROM lives")[0][0]
+        return found
 
     def ended_agents(
         self,

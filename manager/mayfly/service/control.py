@@ -22,6 +22,7 @@ from mayfly.core.commands import AttachAgent, Caller, Seen, images_of, with_seen
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.core.runs import PATH_MAX, REF_MAX
+from mayfly.core.usage_report import Work
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
 from mayfly.edge.http_connection import (
@@ -41,7 +42,7 @@ from mayfly.edge.places import Bounds, Places
 from mayfly.edge.results import ResultStore
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
 from mayfly.edge.workspaces import Workspaces
-from mayfly.service import openapi, output_stream, parameters, sending
+from mayfly.service import openapi, output_stream, parameters, sending, usage_document
 from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
 from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
@@ -79,6 +80,7 @@ TIME_KEYS = frozenset(
     }
 )
 JOBS_QUERY = ("limit", "most", "mine", "pool", "state", "since", "group")
+REPORT_QUERY = usage_document.QUERY
 RUNS_QUERY = ("limit", "mine", "repository", "ref", "state", "since")
 MOST = 20_000  # rows of one list
 RUN_KEYS = (
@@ -116,6 +118,12 @@ class Reader(Protocol):
 
     def listed_runs(self, wanted: RunsWanted = ...) -> Sequence[Row]:
         """The runs that are wanted, the last first."""
+
+    def works(self, since: float) -> Iterable[Work]:
+        """All runs of jobs that ended since then, the oldest first; not all of them in memory."""
+
+    def known_from(self) -> float | None:
+        """When the first agent ended that is remembered; ``None``: none is."""
 
     def run(self, run: str) -> Row | None:
         """One run; ``None`` where there is none of that id."""
@@ -541,6 +549,13 @@ class Control:
                 comma = b","
         yield b"]}\n"
 
+    def _report(self, request: Request, _: Names) -> HttpReply:
+        asked = usage_document.wanted(request.query, time.time())
+        with self._turn(request):
+            reader = self._reader
+            found = usage_document.document(asked, reader.works, reader.known_from())
+        return json_reply(200, found)
+
     def _recording(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._recorded())
 
@@ -748,6 +763,7 @@ class Control:
         ),
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
+        Route("GET", "/v1/report", REPORT_QUERY, "GPU-hours, wait and energy", _report),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/top", (), "what jobs use now, a second old at the most", _top),
         Route("GET", "/v1/recording", (), "what the loop did of late", _recording, operators=True),

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from mayfly.core.attaching import PROTOCOL
 from mayfly.core.model import Priority
+from mayfly.core.usage_report import By, Per
 
 Schema = dict[str, Any]
 
@@ -99,6 +100,15 @@ QUERY: Mapping[str, Schema] = {
     "ref": _text("only of this ref, by its whole name"),
     "since": _text("only what ended from then on; of runs: what was submitted", **MOMENT),
     "outcome": _text("only what ended so"),
+    "by": {
+        "type": "string",
+        "enum": [*By],
+        "default": By.PERSON,
+        "description": "what a row is of",
+    },
+    "per": {"type": "string", "enum": [*Per], "default": Per.WEEK, "description": "a period"},
+    "until": _text("only of what came before", **MOMENT),
+    "zone": {**_text("the time zone whose weeks and months they are, by name"), "default": "UTC"},
     "gpu": _text("only what had this GPU, by UUID"),
     "follow": _switch("1: go on until the agent has ended"),
     "format": {
@@ -270,6 +280,16 @@ ANSWERS: Mapping[str, Schema] = {
     "GET /v1/runs/{run}": _document("mayfly.run/1", run=TEXT, state=TEXT, jobs={"type": "object"}),
     "GET /v1/events": _document("mayfly.events/1", events=ROWS),
     "GET /v1/history": _document("mayfly.history/1", agents=ROWS),
+    "GET /v1/report": _document(
+        "mayfly.report/1",
+        by=TEXT,
+        per=TEXT,
+        zone=TEXT,
+        since=TEXT,
+        until=TEXT,
+        rows=ROWS,
+        totals=ROWS,
+    ),
     "GET /v1/gpus": _document("mayfly.gpus/1", gpus=ROWS, slots=ROWS, problem=TEXT_OR_NULL),
     "GET /v1/top": _document("mayfly.top/1", at=TEXT, rows=ROWS),
     "GET /v1/recording": _document("mayfly.recording/1", state={"type": "object"}, steps=ROWS),
