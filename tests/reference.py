@@ -24,7 +24,10 @@ from mayfly.core.admission import (
 )
 from mayfly.core.admission.admit import ROUTES
 from mayfly.core.admission.keys import Key
+from mayfly.core.gpu_checks import CHECKS, RECOVERY, XID
+from mayfly.core.gpu_findings import OF_KIND
 from mayfly.core.quantities import spoken_age, spoken_size
+from mayfly.core.xids import XIDS, XidKind
 from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
 from mayfly.service import openapi
@@ -33,6 +36,7 @@ from tests import seen
 from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
+BY_CASE = {XID, RECOVERY}  # of which it depends on what is said
 SHARED = {"--socket", "--config", "--help"}  # said once, for all verbs
 TABLES = {
     "host": "HostTable",
@@ -65,6 +69,8 @@ def sections() -> dict[tuple[str, str], str]:
     found |= {("containers.md", name): "\n".join(part) for name, part in _admitted()}
     found["control-socket.md", "paths"] = "\n".join(_paths())
     found["seen-with.md", "seen"] = "\n".join(seen.table())
+    found["gpu-checks.md", "checks"] = "\n".join(_gpu_checks())
+    found["gpu-checks.md", "xids"] = "\n".join(_xids())
     found["metrics.md", "metrics"] = "\n".join(_metrics())
     return found
 
@@ -169,6 +175,29 @@ def _default(shape: dict[str, Any]) -> str:
     if isinstance(value, float):
         return f"`{value:g}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# -- checks of GPUs --------------------------------------------------------------------------------
+
+
+def _gpu_checks() -> Iterator[str]:
+    yield "| code | found | does | threshold | a reset may end it | from |"
+    yield "|---|---|---|---|---|---|"
+    for check in CHECKS.values():
+        limit = f"{check.threshold:g} {check.unit}" if check.threshold is not None else ""
+        does = f"{check.severity}, always" if check.fixed else str(check.severity)
+        heals = "yes" if check.healable else "as it says" if check.code in BY_CASE else ""
+        source = f"[page]({check.source})" if check.source else ""
+        yield f"| `{check.code}` | {check.seen} | {does} | {limit} | {heals} | {source} |"
+
+
+def _xids() -> Iterator[str]:
+    yield "| XID | means | counts as | a reset may end it |"
+    yield "|---|---|---|---|"
+    kinds = {kind: f"`{code}`" for kind, code in OF_KIND.items()}
+    for number, meaning in XIDS.items():
+        heals = "yes" if meaning.resettable and meaning.kind is XidKind.HARDWARE else ""
+        yield f"| {number} | {meaning.text} | {kinds[meaning.kind]} | {heals} |"
 
 
 # -- paths -----------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.core import model
+from mayfly.core.gpu_checks import CheckSetting, CheckSeverity
 from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.model import DeviceKind
 from mayfly.edge import config
@@ -67,6 +68,7 @@ EVERYTHING = """
 [host]
 name = "lab-7"
 gpu = "required"
+gpu_checks = { "gpu.power_cap" = "warn", "gpu.xid.69" = "off", "gpu.ecc_corrected" = { threshold = 7 } }
 engine = "docker"
 docker_host = "unix:///run/other.sock"
 state_dir = "/srv/mayfly"
@@ -223,6 +225,11 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
     assert found.host == model.HostSpec(
         name="lab-7",
         gpu="required",
+        gpu_checks={
+            "gpu.power_cap": CheckSetting(CheckSeverity.WARN),
+            "gpu.xid.69": CheckSetting(CheckSeverity.OFF),
+            "gpu.ecc_corrected": CheckSetting(threshold=7.0),
+        },
         docker_host="unix:///run/other.sock",
         state_dir="/srv/mayfly",
         socket="/run/other/control.sock",

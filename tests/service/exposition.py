@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mayfly.core.gpu_checks import CheckSeverity, GpuFinding
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
@@ -15,6 +16,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.service import status
+from mayfly.service.gpu_check_metrics import GpuCheckCollector
 from mayfly.service.metrics import Metrics, Outside
 
 LOCAL = PoolSpec(PoolName("local"), slots=2)
@@ -25,12 +27,16 @@ OUTSIDE = Outside(
     remaining=lambda: {GITHUB.name: 4999.0},
     gpus=lambda: ((Gpu("GPU-1", 0, name="A100"),), "570.1"),
 )
+FOUND = (
+    GpuFinding("gpu.thermal_slowdown", "GPU-1", "GPU-1 slows down", CheckSeverity.WARN),
+    GpuFinding("gpu.xid", "GPU-1", "XID 79 on GPU-1"),
+)
 
 
 def begun() -> Metrics:
     """All that there is from the start."""
     made = Metrics(CONFIG)
-    made.watch(OUTSIDE)
+    made.watch(OUTSIDE, GpuCheckCollector(lambda: FOUND))
     specs = tuple(
         SlotSpec(SlotName(f"{pool.name}-{index}"), index, pool, "", "")
         for pool in CONFIG.pools

@@ -23,7 +23,13 @@ def gpus(document: dict[str, Any], width: int | None) -> list[str]:
     if ill:
         lines.append("")
         lines += [f"slot {slot['slot']} {_verb(slot)}: {slot['text']}" for slot in ill]
-    return lines
+    told = {slot["text"] for slot in ill}
+    devices = [part for gpu in document["gpus"] for part in (gpu, *gpu["mig"])]
+    found = [one for device in devices for one in device.get("checks", ())]
+    further = dict.fromkeys(
+        f"{one['code']}: {one['text']}" for one in found if one["text"] not in told
+    )
+    return [*lines, "", *further] if further else lines
 
 
 def by_gpu(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -50,6 +50,7 @@ def _look(manager: Client) -> tuple[Document, str]:
 
 
 def _without_manager() -> Document:
+    from mayfly.core.gpus import Gpus  # noqa: PLC0415
     from mayfly.edge.faults import Fault  # noqa: PLC0415  only where no manager has them
     from mayfly.edge.gpus import read_once  # noqa: PLC0415
     from mayfly.service.gpu_document import document, with_users  # noqa: PLC0415
@@ -58,7 +59,8 @@ def _without_manager() -> Document:
         reading = read_once(PATIENCE)
     except Fault as fault:
         raise Trouble(str(fault)) from fault
-    return with_users(document(reading.gpus, reading, {}, {}, watched=False))
+    found = Gpus().read(reading).findings
+    return with_users(document(reading.gpus, reading, {}, {}, watched=False, found=found))
 
 
 def _ill(document: Document) -> bool:
@@ -66,7 +68,8 @@ def _ill(document: Document) -> bool:
         return True
     devices = [part for gpu in document["gpus"] for part in (gpu, *gpu["mig"])]
     sick = any(slot["health"] == "sick" for slot in document["slots"])
-    return sick or any(device["problem"] for device in devices)
+    held = any(one["severity"] == "hold" for device in devices for one in device.get("checks", ()))
+    return sick or held or any(device["problem"] for device in devices)
 
 
 def _show(document: Document, as_json: bool) -> None:

@@ -34,6 +34,7 @@ MODULES = (
     "dispatch",
     "facts",
     "gpu_checks",
+    "gpu_gauges",
     "gpu_health",
     "gpu_metering",
     "gpu_selection",

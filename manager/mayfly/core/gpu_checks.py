@@ -33,6 +33,7 @@ class Check:
     until_retried: bool = False  # whether it stands until a person has said `mayfly retry`
     # Whether a reset of the GPU may end it; of an XID and of a recovery that depends on what is said.
     healable: bool = False
+    fixed: bool = False  # whether it always holds: there is nothing to open a gate to
     source: str = ""  # the page that the fact came from; "": a choice of Mayfly's own
 
 
@@ -61,6 +62,15 @@ XID, XID_NOTICE, XID_APPLICATION = "gpu.xid", "gpu.xid_notice", "gpu.xid_applica
 GONE, LOST, RESET_REQUIRED = "gpu.gone", "gpu.lost", "gpu.reset_required"
 REMAP_FAILED, REMAP_PENDING = "gpu.remap_failed", "gpu.remap_pending"
 ECC_UNCORRECTED = "gpu.ecc_uncorrected"
+ECC_CORRECTED = "gpu.ecc_corrected"
+RECOVERY, FABRIC, FABRIC_WAITING = "gpu.recovery", "gpu.fabric", "gpu.fabric_waiting"
+PCIE_GENERATION, PCIE_WIDTH, PCIE_REPLAYS = (
+    "gpu.pcie_generation",
+    "gpu.pcie_width",
+    "gpu.pcie_replays",
+)
+THERMAL, POWER_BRAKE, POWER_CAP = "gpu.thermal_slowdown", "gpu.power_brake", "gpu.power_cap"
+CLOCKS_STUCK = "gpu.clocks_stuck"
 UNREADABLE, LEFTOVER_PROCESS, MEMORY_KEPT = (
     "gpu.unreadable",
     "gpu.leftover_process",
@@ -69,12 +79,18 @@ UNREADABLE, LEFTOVER_PROCESS, MEMORY_KEPT = (
 
 _CATALOGUE = "https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html"
 _MEMORY_ERRORS = "https://docs.nvidia.com/deploy/a100-gpu-mem-error-mgmt/"
+_DCGM = "https://docs.nvidia.com/datacenter/dcgm/latest/reference/error-thresholds.html"
+_FABRIC = "https://docs.nvidia.com/deploy/nvml-api/api/group__nvmlFabricDefs.html"
+_REASONS = "https://docs.nvidia.com/deploy/nvml-api/api/group__nvmlClocksEventReasons.html"
+_QUERIES = "https://docs.nvidia.com/deploy/nvml-api/api/group__nvmlDeviceQueries.html"
 
 # In the order in which they are told where a slot's GPUs have several.
 _TABLE = (
-    Check(GONE, "a GPU that is leased and is not listed any more"),
-    Check(LOST, "a GPU that has fallen off the bus"),
-    Check(RESET_REQUIRED, "a GPU that answers nothing before it is reset", healable=True),
+    Check(GONE, "a GPU that is leased and is not listed any more", fixed=True),
+    Check(LOST, "a GPU that has fallen off the bus", fixed=True),
+    Check(
+        RESET_REQUIRED, "a GPU that answers nothing before it is reset", healable=True, fixed=True
+    ),
     Check(
         XID,
         "an XID that speaks against the GPU, such as 48, 74, 79, 94, 95, 119",
@@ -97,7 +113,17 @@ _TABLE = (
         healable=True,
         source=_MEMORY_ERRORS,
     ),
-    Check(UNREADABLE, "NVML fails for this GPU alone; looked at again for 10 s"),
+    Check(
+        RECOVERY,
+        "the driver asks that the GPU be reset, or the host rebooted",
+        source="https://docs.nvidia.com/deploy/nvml-api/api/group__nvmlFieldValueEnums.html",
+    ),
+    Check(
+        FABRIC,
+        "the GPU could not join its NVSwitch fabric, or the fabric is not well",
+        source=_FABRIC,
+    ),
+    Check(UNREADABLE, "NVML fails for this GPU alone; looked at again for 10 s", fixed=True),
     Check(
         LEFTOVER_PROCESS,
         "a process of an agent that has ended, or one that is gone and still counted; looked at again "
@@ -122,6 +148,77 @@ _TABLE = (
         "an XID of a program's mistake, such as 13, 31, 43, 45, 68, 109, in the last hour",
         CheckSeverity.OFF,
         source=_CATALOGUE,
+    ),
+    Check(
+        ECC_CORRECTED,
+        "corrected ECC errors in an hour",
+        CheckSeverity.WARN,
+        threshold=100,
+        unit="an hour",
+        source=_MEMORY_ERRORS,
+    ),
+    Check(
+        FABRIC_WAITING,
+        "the GPU has not joined its NVSwitch fabric yet, for so long",
+        CheckSeverity.WARN,
+        threshold=120,
+        unit="s",
+        source=_FABRIC,
+    ),
+    Check(
+        PCIE_REPLAYS,
+        "what its PCIe link had to send again, in a minute",
+        CheckSeverity.WARN,
+        threshold=8,
+        unit="a minute",
+        source=_DCGM,
+    ),
+    Check(
+        PCIE_GENERATION,
+        "its PCIe link is slower than the GPU and its slot could be, while the GPU works, for so long",
+        CheckSeverity.WARN,
+        threshold=60,
+        unit="s",
+        source=_QUERIES,
+    ),
+    Check(
+        PCIE_WIDTH,
+        "its PCIe link has fewer lanes than the GPU and its slot have, while the GPU works, for so long",
+        CheckSeverity.WARN,
+        threshold=60,
+        unit="s",
+        source=_QUERIES,
+    ),
+    Check(
+        THERMAL,
+        "its clocks are down since it is too hot, for so long",
+        CheckSeverity.WARN,
+        threshold=30,
+        unit="s",
+        source=_REASONS,
+    ),
+    Check(
+        POWER_BRAKE,
+        "its clocks are down since the power supply asks for it, for so long",
+        CheckSeverity.WARN,
+        threshold=30,
+        unit="s",
+        source=_REASONS,
+    ),
+    Check(
+        POWER_CAP,
+        "its clocks are down since it takes all the power that it may, for so long",
+        CheckSeverity.OFF,
+        threshold=60,
+        unit="s",
+        source=_REASONS,
+    ),
+    Check(
+        CLOCKS_STUCK,
+        "it works, and for a minute its clock was at most this part of what it could be, for no reason told",
+        CheckSeverity.WARN,
+        threshold=30,
+        unit="%",
     ),
 )
 CHECKS: Mapping[str, Check] = MappingProxyType({check.code: check for check in _TABLE})

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from mayfly.core import gpu_checks as checks
 from mayfly.core.gpu_checks import CheckSeverity, CheckTable, GpuFinding
+from mayfly.core.gpu_gauges import Gauges, Recovery
 from mayfly.core.gpu_health import Ours, Reading, Record, Vitals, physical
 from mayfly.core.leases import Gpu
 from mayfly.core.xids import Xid, XidKind
 
+STUCK_FOR = 60.0  # seconds of work at a low clock that are no coincidence
 SHOWN = 3600.0  # seconds that a report is shown of which nothing says when it is over
 OF_KIND = {
     XidKind.HARDWARE: checks.XID,
@@ -78,6 +80,9 @@ def _found(seen: _Seen) -> Iterator[GpuFinding]:
     for xid in seen.record.xids.values():
         yield from _xid(seen, xid)
     yield from _memory(seen)
+    yield from _firmware(seen)
+    yield from _grown(seen)
+    yield from _lasting(seen)
 
 
 def _xid(seen: _Seen, xid: Xid) -> Iterator[GpuFinding]:
@@ -115,6 +120,71 @@ def _memory(seen: _Seen) -> Iterator[GpuFinding]:
         yield seen.found(
             checks.ECC_UNCORRECTED, f"{text}: reset or replace the GPU, then `mayfly retry`"
         )
+
+
+def _firmware(seen: _Seen) -> Iterator[GpuFinding]:
+    recovery, fabric = seen.vitals.gauges.recovery, seen.vitals.gauges.fabric
+    if recovery:
+        resets = recovery in (Recovery.RESET, Recovery.DRAIN_AND_RESET)
+        todo = (
+            f"reset it: `nvidia-smi --gpu-reset -i {seen.uuid}`" if resets else _REST.get(recovery)
+        )
+        text = f"the driver asks that {seen.uuid} be recovered: {todo or 'see dmesg, then reboot'}"
+        yield seen.found(checks.RECOVERY, text, healable=resets)
+    if fabric is not None and fabric.failed:
+        text = (
+            f"{seen.uuid} could not join its NVSwitch fabric (NVML's status {fabric.status}): see "
+        )
+        yield seen.found(checks.FABRIC, f"{text}`journalctl -u nvidia-fabricmanager`")
+
+
+_REST: Mapping[int, str] = {
+    Recovery.REBOOT: "reboot the host",
+    Recovery.DRAIN_PEERS: "end what uses its NVLink peers, too, then reset them together",
+}
+
+
+def _grown(seen: _Seen) -> Iterator[GpuFinding]:
+    """What a counter has grown by in the time that it is watched."""
+    said = {
+        checks.ECC_CORRECTED: "corrected ECC errors on {gpu} in the last hour: its memory may be going bad",
+        checks.PCIE_REPLAYS: "PCIe replays of {gpu} in the last minute: see to its slot, riser or cable",
+    }
+    for code, growing in seen.record.growing.items():
+        if growing.grown > seen.table.threshold(code):
+            yield seen.found(code, f"{growing.grown} {said[code].format(gpu=seen.uuid)}")
+
+
+def _lasting(seen: _Seen) -> Iterator[GpuFinding]:
+    """What has been so for long enough, reading after reading."""
+    for code, so in seen.record.lasting.items():
+        enough = STUCK_FOR if code == checks.CLOCKS_STUCK else seen.table.threshold(code)
+        if so.seconds >= enough:
+            yield seen.found(code, _said_of(code, seen.uuid, seen.vitals.gauges))
+
+
+def _said_of(code: str, uuid: str, gauges: Gauges) -> str:
+    """The sentence of what lasts; a value that is not told any more is left out."""
+    match code:
+        case checks.PCIE_GENERATION:
+            most = f" of {gauges.generation_most}" if gauges.generation_most else ""
+            now = f" {gauges.generation}{most}" if gauges.generation else " below what it could be"
+            return f"{uuid} works over a PCIe link of generation{now}: see to its slot and the BIOS"
+        case checks.PCIE_WIDTH:
+            lanes = f"{gauges.width} of {gauges.width_most}" if gauges.width else "not all"
+            return f"{uuid} works over {lanes} lanes of its PCIe link: reseat it"
+        case checks.THERMAL:
+            return f"{uuid} slows down since it is too hot: see to its fans and the room's air"
+        case checks.POWER_BRAKE:
+            return f"{uuid} slows down since the power supply asks for it: see to the host's power"
+        case checks.POWER_CAP:
+            return f"{uuid} takes all the power that it may: see `nvidia-smi -q -d POWER`"
+        case checks.CLOCKS_STUCK:
+            now = f"at {gauges.clock} of {gauges.clock_most} MHz" if gauges.clock else "slowly"
+            return f"{uuid} works {now}, and nothing says why: see `nvidia-smi -q -d CLOCK`"
+        case _:
+            text = f"{uuid} has not joined its NVSwitch fabric yet"
+            return f"{text}: see `systemctl status nvidia-fabricmanager`"
 
 
 def left_behind(

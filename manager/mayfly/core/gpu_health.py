@@ -8,13 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from mayfly.core.gpu_checks import CheckTable
+from mayfly.core.gpu_gauges import (
+    WATCHED,
+    Gauges,
+    Growing,
+    Lasting,
+    counters,
+    grown,
+    lasting,
+    states,
+)
 from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.model import ContainerId, Generation, SlotName
 from mayfly.core.xids import Xid, remembered
 
+UNTOLD = Gauges()
 RECHECK = 10.0  # seconds that processes and memory have to go away after a job
 
 
@@ -54,6 +66,7 @@ class Vitals:
     lost: bool = False  # it is not there any more, or answers nothing before it is reset
     needs_reset: bool = False  # the latter
     gone: bool = False  # it is not listed
+    gauges: Gauges = UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,8 @@ class Record:
     quiet: int | None = None  # the least that was ever in use; None: never looked at
     ecc: int | None = None  # errors that are forgiven; None: never looked at
     xids: Mapping[int, Xid] = field(default_factory=dict)  # not forgiven: the last of each code
+    growing: Mapping[str, Growing] = field(default_factory=dict)  # by check
+    lasting: Mapping[str, Lasting] = field(default_factory=dict)  # by check
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +147,12 @@ def merged(known: Sequence[Gpu], seen: Sequence[Gpu]) -> tuple[Gpu, ...]:
     return tuple(sorted(by_uuid.values(), key=lambda gpu: (gpu.index, gpu.uuid)))
 
 
-def recorded(records: Mapping[str, Record], reading: Reading) -> dict[str, Record]:
+DEFAULTS = CheckTable()
+
+
+def recorded(
+    records: Mapping[str, Record], reading: Reading, table: CheckTable = DEFAULTS
+) -> dict[str, Record]:
     """The records after one more reading."""
     after = dict(records)
     for uuid, vitals in reading.vitals.items():
@@ -143,10 +163,22 @@ def recorded(records: Mapping[str, Record], reading: Reading) -> dict[str, Recor
         ecc = before.ecc if before.ecc is not None else vitals.ecc
         if ecc is not None and vitals.ecc is not None:
             ecc = min(ecc, vitals.ecc)  # the driver counts from none again after a reset
-        after[uuid] = Record(quiet, ecc, before.xids)
+        gauges, at = vitals.gauges, reading.began
+        after[uuid] = Record(
+            quiet,
+            ecc,
+            before.xids,
+            {
+                code: grown(before.growing.get(code), value, at, WATCHED[code])
+                for code, value in counters(gauges)
+            },
+            lasting(
+                before.lasting, states(gauges, vitals.utilisation, vitals.throttles, table), at
+            ),
+        )
     for xid in reading.xids:
         before = after.get(xid.uuid, Record())
-        after[xid.uuid] = Record(before.quiet, before.ecc, remembered(before.xids, xid))
+        after[xid.uuid] = replace(before, xids=remembered(before.xids, xid))
     return after
 
 

@@ -12,6 +12,8 @@ from math import inf
 
 from mayfly.core.desire import Hardware
 from mayfly.core.facts import AgentExited, Fact, SlotReleased
+from mayfly.core.gpu_checks import CheckTable, GpuFinding
+from mayfly.core.gpu_findings import on_device
 from mayfly.core.gpu_gate import judge
 from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, merged, recorded
 from mayfly.core.gpu_use import Tally
@@ -55,8 +57,6 @@ class Gpus:
     records: Mapping[str, Record] = field(default_factory=dict)
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
-    # When the last agent with each device ended, or what that had made was gone, whichever slot it was in.
-    left: Mapping[str, float] = field(default_factory=dict)
     # Containers with a lease, also those that are gone, and agents with one that could have containers.
     ours: frozenset[ContainerId] = frozenset()
     makers: Mapping[Generation, SlotName] = field(default_factory=dict)
@@ -65,6 +65,9 @@ class Gpus:
     probing: Mapping[Generation, float] = field(default_factory=dict)
     # At their gates for long, and not yet seen to see their GPUs.
     unproven: tuple[Agent, ...] = ()
+    table: CheckTable = field(default_factory=CheckTable)
+    # What speaks against any GPU or MIG device of this host, as of the last reading.
+    findings: tuple[GpuFinding, ...] = ()
     tally: Tally = field(default_factory=Tally)
     verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)
     paced: PaceGpus | None = None  # what was last asked for; None: nothing yet
@@ -94,7 +97,8 @@ class Gpus:
             off=off,
             watching=self.watching or (wanted and not off),
             known=reading.gpus if reading is not None and reading.gpus is not None else self.known,
-        )
+            table=CheckTable(config.host.gpu_checks),
+        ).examined()
 
     def read(self, reading: Reading) -> Gpus:
         """NVML has answered."""
@@ -110,10 +114,23 @@ class Gpus:
         return replace(
             after,
             known=merged(self.known or (), reading.gpus),
-            records=recorded(self.records, reading),
+            records=recorded(self.records, reading, self.table),
             tally=self.tally.add(reading),
             probes=probes,
-        )
+        ).examined()
+
+    def examined(self) -> Gpus:
+        """With what the checks find now, on every GPU and MIG device."""
+        known, reading = self.known or (), self.reading
+        if reading is None or reading.gpus is None or reading.began == inf:
+            return self
+        found = [
+            finding
+            for gpu in known
+            for uuid in (gpu.uuid, *(part.uuid for part in gpu.mig))
+            for finding in on_device(uuid, reading, self.records, known, self.table)
+        ]
+        return replace(self, findings=tuple(dict.fromkeys(found)))
 
     def probed(self, generation: Generation, verdict: ProbeVerdict | None) -> Gpus:
         """An agent has said what it sees; ``None``: the Engine could not look."""
@@ -132,25 +149,8 @@ class Gpus:
                     gpus,
                     since={**gpus.since, fact.slot: fact.at},
                     records=forgiven(gpus.records, lease, gpus.known or (), gpus.reading),
-                )
+                ).examined()
         return gpus
-
-    def shifted(self, by: float) -> Gpus:
-        """The same, on a clock that was set."""
-        reading = self.reading
-        if reading is not None:
-            reading = replace(reading, began=reading.began + by, ended=reading.ended + by)
-        return replace(
-            self,
-            reading=reading,
-            since={slot: at + by for slot, at in self.since.items()},
-            left={uuid: at + by for uuid, at in self.left.items()},
-            probes={
-                name: replace(verdict, at=verdict.at + by) for name, verdict in self.probes.items()
-            },
-            probing={name: due + by for name, due in self.probing.items()},
-            tally=self.tally.shifted(by),
-        )
 
     # -- what it means ----------------------------------------------------------------------------
 
@@ -172,10 +172,8 @@ class Gpus:
     ) -> tuple[Gpus, World]:
         """The world with the gate's verdicts on all slots with a lease, as of this memory."""
         leased = [spec for spec in desired.slots if spec.lease]
-        gpus = replace(self, left=_left(self.left, memory))
         if not leased:
-            unchanged = not self.verdicts and gpus.left == self.left
-            return (self if unchanged else replace(gpus, verdicts={})), world
+            return (replace(self, verdicts={}) if self.verdicts else self), world
         holders = [
             agent for agent in memory.agents.values() if agent.lease and agent.container is not None
         ]
@@ -183,17 +181,19 @@ class Gpus:
         standing = {one.container for one in holders if one.container and not one.settled}
         makers = {agent.generation: agent.slot for agent in holders if agent.door}
         alive = {agent.generation for agent in holders if agent.lingers}
-        gpus = replace(gpus, ours=self.ours | containers, makers={**self.makers, **makers})
+        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
         ours = Ours(gpus.ours, standing, gpus.makers, alive)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
+        beside = _beside(leased)
         verdicts = {
             spec.name: judge(
-                _tenant(spec, since[spec.name], memory, gpus.left),
+                _tenant(spec, since[spec.name], memory, beside),
                 reading,
                 self.records,
                 self.known or (),
                 ours,
+                self.table,
             )
             for spec in leased
         }
@@ -311,30 +311,29 @@ class Gpus:
         )
 
 
-def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:
-    """When each device was left last, also by an agent whose slot is gone or has another lease now: what it
-    leaves on the device the next would find.
-    """
-    left = dict(known)
-    for agent in memory.agents.values():
-        if agent.lease and agent.exited is not None:
-            end = max(agent.exited, agent.cleared or agent.exited)
-            left.update({uuid: max(end, left.get(uuid, end)) for uuid in agent.lease})
-    return left
+def _beside(leased: Iterable[SlotSpec]) -> dict[str, list[SlotName]]:
+    """The slots in turn of each GPU: what one of them leaves on it the next would find."""
+    found: dict[str, list[SlotName]] = {}
+    for spec in leased:
+        for uuid in spec.lease if spec.pool.takes_turns else ():
+            found.setdefault(uuid, []).append(spec.name)
+    return found
 
 
-def _tenant(spec: SlotSpec, first: float, memory: Memory, left: Mapping[str, float]) -> Tenant:
-    shared = spec.pool.share  # whose agents find each other's work there
-    own = memory.slot(spec.name).vacant_since
-    ends = (own, *(left.get(uuid) for uuid in spec.lease if not shared))
+def _tenant(
+    spec: SlotSpec, first: float, memory: Memory, beside: Mapping[str, Sequence[SlotName]]
+) -> Tenant:
+    names = {spec.name, *(name for uuid in spec.lease for name in beside.get(uuid, ()))}
+    ends = [memory.slot(name).vacant_since for name in names]
+    ended = max((end for end in ends if end is not None), default=None)
     at_work = any(
         agent.committed is not None
         and (agent.owes or not agent.settled)
         and set(agent.lease) & set(spec.lease)
         for agent in memory.agents.values()
     )
-    since = max((first, *(end for end in ends if end is not None)))
-    return Tenant(spec.lease, since, at_work, shared)
+    since = first if ended is None else max(first, ended)
+    return Tenant(spec.lease, since, at_work, spec.pool.share)
 
 
 def _at_gate(agent: Agent) -> bool:

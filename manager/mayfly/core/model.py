@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Literal, NewType
 
 from mayfly.core.capabilities import EVERYTHING, Capabilities
-from mayfly.core.gpu_checks import GpuFinding
+from mayfly.core.gpu_checks import CheckSetting, GpuFinding
 from mayfly.core.gpu_selection import GpuSelection
 
 SlotName = NewType("SlotName", str)
@@ -390,6 +390,8 @@ class HostSpec:
     gpu: Literal["auto", "required", "off"] = field(default="auto", metadata=LIVE)
     # what `driver-latest` and `driver-earliest` are of; empty: of the catalogue
     driver_branches: tuple[str, ...] = field(default=(), metadata=LIVE)
+    # what the configuration says of the health gate's checks, by code
+    gpu_checks: Mapping[str, CheckSetting] = field(default_factory=dict, metadata=LIVE)
     engine: str = "docker"  # what runs the containers
     # its own keys, a frozen dataclass that is known at the edge; None: it has none, or none are said
     engine_settings: object = field(default=None, metadata={"key": False})

@@ -257,7 +257,7 @@ class Draft:
             dispatches={pool: known.shifted(by) for pool, known in self.state.dispatches.items()},
             queues=self.state.queues.shifted(by, self.now),
             debts=self.state.debts.shifted(by),
-            gpus=self.state.gpus.shifted(by),
+            gpus=replace(self.state.gpus, tally=self.state.gpus.tally.shifted(by)),
             opening={
                 generation: replace(one, written=one.written + by)
                 for generation, one in self.state.opening.items()

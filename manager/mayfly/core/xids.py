@@ -28,7 +28,7 @@ class XidMeaning:
 
     text: str
     kind: XidKind = XidKind.HARDWARE
-    resettable: bool = False  # whether a reset of the GPU is what NVIDIA asks for
+    resettable: bool = False  # whether a reset of the GPU clears it
 
 
 def _application(text: str) -> XidMeaning:
@@ -54,11 +54,11 @@ XIDS: Mapping[int, XidMeaning] = MappingProxyType(
         38: XidMeaning("the driver's firmware failed"),
         43: _application("the job's own channel was stopped"),
         45: _application("the job was killed while it computed"),
-        46: _resettable("the GPU stopped processing"),
+        46: XidMeaning("the GPU stopped processing"),
         48: _resettable("an uncorrectable ECC error"),
         54: XidMeaning("its power cable does not give what it needs"),
         56: XidMeaning("its display engine failed"),
-        61: _resettable("the GPU's own controller stopped at a breakpoint"),
+        61: XidMeaning("the GPU's own controller stopped at a breakpoint"),
         62: _resettable("the GPU's own controller halted"),
         63: _notice("a row of its memory was remapped, or a page retired"),
         64: _resettable("a row of its memory could not be remapped"),

@@ -40,6 +40,7 @@ from mayfly.edge.config_types import (
     EngineText,
     Env,
     EnvName,
+    GpuChecks,
     Gpus,
     HostNameText,
     ImagePattern,
@@ -426,6 +427,12 @@ class HostTable(Table):
         default=[],
         description='the driver branches that a lab tries its jobs with, ["535", "580"]: what `gpu_labels` '
         "calls the latest and earliest of; absent: the catalogue's",
+    )
+    gpu_checks: GpuChecks = key(
+        model.HostSpec,
+        "gpu_checks",
+        'what each [check of GPUs](gpu-checks.md) does, by its code: `"gpu.xid_notice" = "off"`, or '
+        '`{ severity = "hold", threshold = 20 }`',
     )
     engine: EngineText = key(
         model.HostSpec, "engine", "what runs the containers: docker, or a package that is installed"

@@ -121,7 +121,8 @@ def _value(value: object) -> str | None:
     if isinstance(value, float) and value.is_integer():
         return toml_value(int(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return toml_value(dataclasses.asdict(value))
+        told = dataclasses.asdict(value)
+        return _value({key: one for key, one in told.items() if one is not None})
     if isinstance(value, Mapping):
         pairs = ", ".join(f"{toml_key(key)} = {_value(one)}" for key, one in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"

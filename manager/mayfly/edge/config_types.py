@@ -13,9 +13,11 @@ from pydantic import WithJsonSchema as Shape
 from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import gpu_selection
+from mayfly.core.gpu_checks import CheckSetting, CheckSeverity
 from mayfly.core.job_images import NAME
 from mayfly.core.model import ULIMITS, Ulimit
 from mayfly.edge import config_values as values
+from mayfly.edge import gpu_check_values
 
 _SIZE_SHAPE = {"type": ["string", "integer"], "examples": ["8GiB", "512MiB", "10GB"]}
 _TIME_SHAPE = {"type": ["string", "number"], "examples": ["90s", "30m", "2h"]}
@@ -58,6 +60,26 @@ BranchText = Annotated[
     form(
         r"[1-9][0-9]{2,3}",
         "is not a driver's branch, the number before the first dot of its version",
+    ),
+]
+_CHECK_SHAPE = {"enum": [str(one) for one in CheckSeverity]}
+GpuChecks = Annotated[
+    dict[str, CheckSetting],
+    PlainValidator(gpu_check_values.settings),
+    Shape(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "anyOf": [
+                    _CHECK_SHAPE,
+                    {
+                        "type": "object",
+                        "properties": {"severity": _CHECK_SHAPE, "threshold": {"type": "number"}},
+                        "additionalProperties": True,
+                    },
+                ]
+            },
+        }
     ),
 ]
 _ULIMIT_SHAPE = {

@@ -26,6 +26,7 @@ from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
 from mayfly.core.xids import Xid
+from mayfly.edge import gpu_gauges
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
@@ -111,6 +112,7 @@ class Session:
         self._last: dict[
             int, Gpu
         ] = {}  # what was at each index, for when it does not answer any more
+        self._unnamed: dict[int, int] = {}  # what NVML answered instead of a name, by index
 
     def read(self) -> Reading:
         """Everything, as of now; where the driver fails, why it does."""
@@ -220,6 +222,7 @@ class Session:
         except nvml.NVMLError as error:
             if error.value == 18:
                 raise _Gone(self._sentence(error)) from error
+            self._unnamed[index] = int(error.value)
             return None
         self._last[index] = gpu
         return _Device(handle, gpu)
@@ -264,7 +267,10 @@ class Session:
         if device is None:
             again = self._name(index)
             if again is None:
-                return self._lost(index, f"GPU {index} does not answer: {_MEANINGS[15]}")
+                code = _NEEDS_RESET if self._unnamed.get(index) == _NEEDS_RESET else 15
+                known = self._last.get(index)
+                named = f"GPU {index} ({known.uuid})" if known is not None else f"GPU {index}"
+                return self._lost(index, f"{named} does not answer: {_MEANINGS[code]}", code)
             self._devices[index] = device = again
         nvml = self._nvml
         try:
@@ -275,7 +281,7 @@ class Session:
                 raise _Gone(self._sentence(error)) from error
             sentence = f"GPU {index} ({device.gpu.uuid}): {self._sentence(error)}"
             self._devices[index] = None
-            return self._lost(index, sentence, code=int(error.value))
+            return self._lost(index, sentence, int(error.value))
         except nvml.NVMLLibraryMismatchError as error:
             raise _Gone(f"{_MEANINGS[13]} ({error})") from error
         gpu = Gpu(
@@ -314,15 +320,16 @@ class Session:
             ecc=self._maybe(nvml.nvmlDeviceGetTotalEccErrors, handle, 1, 0),
             remap_pending=bool(rows[2]) or bool(pending),
             remap_failed=bool(rows[3]),
-            energy=self._maybe(nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
+            energy=gpu_gauges.maybe(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
             throttles=self._throttles(handle),
+            gauges=gpu_gauges.read(nvml, handle),
         )
 
     def _throttles(self, handle: Any) -> tuple[Throttle, ...] | None:
         nvml = self._nvml
-        bits = self._maybe(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
+        bits = gpu_gauges.maybe(nvml, nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
         if bits is None:  # a driver before 535 has the same under another name
-            bits = self._maybe(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
+            bits = gpu_gauges.maybe(nvml, nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle)
         return throttles(int(bits)) if bits is not None else None
 
     def _parts(self, handle: Any, vitals: dict[str, Vitals]) -> tuple[bool, tuple[Mig, ...]]:

@@ -62,6 +62,7 @@ from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.fetched_images import OldImages
 from mayfly.service.former_pools import FormerPools
+from mayfly.service.gpu_check_metrics import GpuCheckCollector
 from mayfly.service.gpu_document import with_users
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
 from mayfly.service.images_seen import ImagesSeen
@@ -230,7 +231,10 @@ def _run(
     output.start()
     stack.callback(output.close)
     _follow(output, loop.state.memory)
-    metrics.watch(Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())))
+    metrics.watch(
+        Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())),
+        GpuCheckCollector(lambda: gpus.document().found),
+    )
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, board, log, erred))
 

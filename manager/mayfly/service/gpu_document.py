@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeAlias
 
+from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import GpuVerdict, SlotName
@@ -15,6 +16,7 @@ from mayfly.core.quantities import rfc3339
 from mayfly.edge.process_owner import Owner, owner_of
 
 SCHEMA = "mayfly.gpus/1"
+Findings: TypeAlias = dict[str, list[dict[str, str]]]  # by GPU's and MIG device's UUID
 Holders: TypeAlias = dict[str, tuple[list[str], list[str]]]  # all slots, and those at work
 
 
@@ -27,10 +29,15 @@ def document(
     late: float | None = None,
     watched: bool = True,
     at_work: Collection[SlotName] = (),
+    found: Iterable[GpuFinding] = (),
 ) -> dict[str, object]:
-    """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered, and
-    ``at_work`` the slots whose agents have their GPUs now.
+    """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered,
+    ``at_work`` the slots whose agents have their GPUs now, and ``found`` what checks have found.
     """
+    findings: Findings = {}
+    for one in found:
+        row = {"code": one.code, "severity": str(one.severity), "text": one.text}
+        findings.setdefault(one.uuid, []).append(row)
     holders: Holders = {}
     for slot, lease in leases.items():
         for uuid in lease:
@@ -47,7 +54,7 @@ def document(
         "at": rfc3339(reading.began) if reading is not None else None,
         "late_since": rfc3339(late) if late is not None else None,
         "problem": _problem(reading, watched=watched),
-        "gpus": [_gpu(gpu, vitals, holders) for gpu in gpus or ()],
+        "gpus": [_gpu(gpu, vitals, holders, findings) for gpu in gpus or ()],
         "slots": [_slot(slot, lease, verdicts.get(slot)) for slot, lease in leases.items()],
     }
 
@@ -75,7 +82,9 @@ def _problem(reading: Reading | None, *, watched: bool) -> str | None:
     return "NVML has not answered yet" if watched else None
 
 
-def _gpu(gpu: Gpu, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, object]:
+def _gpu(
+    gpu: Gpu, vitals: Mapping[str, Vitals], holders: Holders, findings: Findings
+) -> dict[str, object]:
     own = vitals.get(gpu.uuid)
     return {
         "uuid": gpu.uuid,
@@ -84,17 +93,21 @@ def _gpu(gpu: Gpu, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, 
         "compute": _version(gpu.capability),
         **_state(own, gpu.memory),
         **_holders(gpu.uuid, holders),
+        "checks": findings.get(gpu.uuid, []),
         "split": gpu.split,
-        "mig": [_part(part, vitals, holders) for part in gpu.mig],
+        "mig": [_part(part, vitals, holders, findings) for part in gpu.mig],
     }
 
 
-def _part(part: Mig, vitals: Mapping[str, Vitals], holders: Holders) -> dict[str, object]:
+def _part(
+    part: Mig, vitals: Mapping[str, Vitals], holders: Holders, findings: Findings
+) -> dict[str, object]:
     return {
         "uuid": part.uuid,
         "profile": part.name,
         **_state(vitals.get(part.uuid), part.memory),
         **_holders(part.uuid, holders),
+        "checks": findings.get(part.uuid, []),
     }
 
 
@@ -134,11 +147,11 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
 
 
 def _slot(slot: SlotName, lease: tuple[str, ...], verdict: GpuVerdict | None) -> dict[str, object]:
-    health, text = "unknown", ""
+    health, text, code = "unknown", "", None
     if verdict is not None:
         health = "fit" if verdict.fit else "sick" if verdict.sick is not None else "waits"
-        text = verdict.sick or verdict.text
-    return {"slot": slot, "gpus": list(lease), "health": health, "text": text}
+        text, code = verdict.sick or verdict.text, verdict.code
+    return {"slot": slot, "gpus": list(lease), "health": health, "text": text, "code": code}
 
 
 def _version(version: tuple[int, int] | None) -> str | None:

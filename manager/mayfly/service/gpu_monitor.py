@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 
 from mayfly.core.desire import Survey
-from mayfly.core.gpu_health import Ours, Reading, foreign, foreign_containers_on_lease
+from mayfly.core.gpu_checks import GpuFinding
+from mayfly.core.gpu_conditions import all_found, conditions
+from mayfly.core.gpu_health import (
+    Ours,
+    Reading,
+    foreign,
+    foreign_containers_on_lease,
+    physical,
+)
 from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpus import LATE, PACE, PROBE_TIMEOUT, Gpus
 from mayfly.core.leases import Gpu
@@ -38,6 +46,7 @@ class GpuBoard:
     late: float | None  # when a look under way began that has taken too long
     watched: bool
     at_work: frozenset[SlotName] = frozenset()  # slots whose agents have their GPUs now
+    found: tuple[GpuFinding, ...] = ()  # by the health gate's checks
 
 
 class GpuMonitor:
@@ -91,6 +100,7 @@ class GpuMonitor:
                 for agent in state.memory.agents.values()
                 if agent.lease and agent.at_work
             ),
+            found=all_found(gpus.findings, gpus.verdicts),
         )
 
     def health(self, state: State, now: float) -> list[Condition]:
@@ -132,6 +142,7 @@ class GpuMonitor:
             )
             for agent in gpus.unproven
         ]
+        lines += _checked(gpus, state)
         lines += _foreign_processes(gpus)
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines
@@ -151,7 +162,15 @@ def gpu_document(board: GpuBoard) -> dict[str, object]:
         late=board.late,
         watched=board.watched,
         at_work=board.at_work,
+        found=board.found,
     )
+
+
+def _checked(gpus: Gpus, state: State) -> list[Condition]:
+    known = gpus.known or ()
+    leased = {uuid for spec in state.desired.slots for uuid in spec.lease}
+    leased |= {physical(uuid, known) for uuid in leased}
+    return conditions(all_found(gpus.findings, gpus.verdicts), leased)
 
 
 def _foreign_containers(gpus: Gpus, survey: Survey, words: EngineLines) -> list[Condition]:

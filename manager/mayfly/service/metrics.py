@@ -350,9 +350,10 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch(self, outside: Outside) -> None:
+    def watch(self, outside: Outside, *further: Collector) -> None:
         """Where the rest is known."""
-        self.registry.register(_Beyond(outside))
+        for collector in (_Beyond(outside), *further):
+            self.registry.register(collector)
 
     def handed_out(self, counts: Mapping[PoolName, JobCounts]) -> None:
         """What services that hand jobs out have counted."""

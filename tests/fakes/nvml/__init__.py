@@ -137,6 +137,16 @@ class Hardware:
         ]
         self.gpu(gpu, mig=int(slots > 0))
 
+    # -- what the health gate's checks read ------------------------------------------------------
+
+    def health(self, gpu: int, **words: object) -> None:
+        """Change what the GPU tells of its links, firmware and fabric: ``generation="1,4"``, ``replays``…"""
+        line = next((one for one in self.lines if one.startswith(f"health gpu={gpu} ")), "")
+        known = dict(word.split("=", 1) for word in line.split()[2:]) | words
+        said = [f"{key}={value}" for key, value in known.items() if value is not None]
+        self.lines = [one for one in self.lines if one != line]
+        self.say(" ".join((f"health gpu={gpu}", *said)))
+
     # -- clocks ---------------------------------------------------------------------------------
 
     @property

@@ -17,6 +17,10 @@
  *   missing CALL                CALL answers FunctionNotFound, as a driver too old for it
  *   clocks gpu=0 base=1410 memory=2619 max=1980 step=15 sm=1410 temperature=41 cpus=3 node=1
  *                               MHz, degrees, masks; without sm= it runs as it is locked, or at 345
+ *   health gpu=0 corrected=0 generation=4,4 width=16,16 replays=0 recovery=0 fabric=3,0,1
+ *                               what the health gate's checks read; now and at most; fabric's state, status and summary. What is
+ *                               not said, and without the line all of it, the GPU does not have; fabric_version=2: a driver that
+ *                               knows no newer form of it
  *
  * What is done to clocks is appended to a journal beside the file, as lock GPU-… 1410 1410, unlock GPU-…,
  * memory-lock, memory-unlock, persistence GPU-… 1: what holds is read from there. A line `reload` is the driver
@@ -116,6 +120,24 @@ static int energy_now(const char *line, u64 *energy) {
 }
 
 static int applies(const char *named, const char *call) { return !strcmp(named, "*") || !strcmp(named, call); }
+
+/* The number at that place of a key of the GPU's `health` line: 0 where it is not said. */
+static int health_of(int gpu, const char *key, int place, u64 *into) {
+    FILE *file = fopen(getenv("NVML_STUB"), "r");
+    char line[512];
+    int known = 0;
+    while (file && fgets(line, sizeof line, file)) {
+        const char *found = strncmp(line, "health ", 7) || number(line, "gpu", 0) != (u64)gpu ? NULL : value(line, key);
+        int left = place;
+        while (found && left--) {
+            found += strcspn(found, ", \n");
+            found = *found == ',' ? found + 1 : NULL;
+        }
+        if (found) *into = strtoull(found, NULL, 0), known = 1;
+    }
+    if (file) fclose(file);
+    return known;
+}
 
 /* Reads the file: 1 where CALL is to be asked again after a while. */
 static int read_world(struct world *w, const char *call, int gpu, long *slow) {
@@ -277,6 +299,7 @@ int nvmlDeviceGetUtilizationRates(handle h, struct utilization *u) {
 int nvmlDeviceGetTotalEccErrors(handle h, u32 kind, u32 counter, u64 *count) {
     (void)counter;
     LOOK(h);
+    if (!kind && health_of(gpu_of(h), "corrected", 0, count)) return OK;
     *count = kind ? w.gpu[gpu_of(h)].ecc : 0;
     return OK;
 }
@@ -513,4 +536,45 @@ int nvmlDeviceGetMemoryAffinity(handle h, u32 size, unsigned long *into, u32 sco
     CLOCKS(h);
     (void)scope;
     return words(c.node, size, into);
+}
+
+/* -- what the health gate's checks read: the GPU's `health` line ---------------------------------------------- */
+
+static int health_number(handle h, const char *key, int place, u32 *into) {
+    u64 found = 0;
+    if (h >= 1000 || !health_of(gpu_of(h), key, place, &found)) return NOT_SUPPORTED;
+    *into = found;
+    return OK;
+}
+int nvmlDeviceGetCurrPcieLinkGeneration(handle h, u32 *n) { LOOK(h); return health_number(h, "generation", 0, n); }
+int nvmlDeviceGetMaxPcieLinkGeneration(handle h, u32 *n) { LOOK(h); return health_number(h, "generation", 1, n); }
+int nvmlDeviceGetCurrPcieLinkWidth(handle h, u32 *n) { LOOK(h); return health_number(h, "width", 0, n); }
+int nvmlDeviceGetMaxPcieLinkWidth(handle h, u32 *n) { LOOK(h); return health_number(h, "width", 1, n); }
+int nvmlDeviceGetPcieReplayCounter(handle h, u32 *n) { LOOK(h); return health_number(h, "replays", 0, n); }
+
+struct field { u32 id, scope; long long at, latency; u32 type, answer; union { double d; u32 ui; u64 ull; } value; };
+int nvmlDeviceGetFieldValues(handle h, int count, struct field *fields) {
+    LOOK(h);
+    int i;
+    for (i = 0; i < count; i++) {
+        struct field *f = &fields[i];
+        f->at = f->latency = 0, f->type = 1, f->value.ull = 0; /* an unsigned int */
+        f->answer = f->id == 230 ? health_number(h, "recovery", 0, &f->value.ui) : NOT_SUPPORTED;
+    }
+    return OK;
+}
+
+struct fabric { u32 version; unsigned char cluster[16]; u32 status, clique, state, mask; unsigned char summary; };
+int nvmlDeviceGetGpuFabricInfoV(handle h, struct fabric *f) {
+    LOOK(h);
+    u32 summary = 0, newest = 3, version = f->version >> 24;
+    health_number(h, "fabric_version", 0, &newest);
+    if (version > newest || version < 2) return 25;
+    if (health_number(h, "fabric", 0, &f->state)) return NOT_SUPPORTED;
+    memset(f->cluster, 0, sizeof f->cluster);
+    f->status = f->clique = f->mask = 0;
+    health_number(h, "fabric", 1, &f->status);
+    health_number(h, "fabric", 2, &summary);
+    if (version > 2) f->summary = summary;
+    return OK;
 }
