@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from mayfly.core.facts import SlotRecovered
 from mayfly.core.gpu_metering import Meter, Metered, Throttle
 from mayfly.core.gpu_use import DeviceSum, Tally
-from mayfly.core.memory import Memory
-from mayfly.core.model import Generation, HostSpec, SlotName
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import Generation, HostSpec, PoolName, SlotName
 from mayfly.edge.history import PIECE, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
-from mayfly.service.ledger import GPU_USE, PRUNE_EVERY, Ledger
+from mayfly.service.ledger import GPU_USE, NOTE_EVERY, PRUNE_EVERY, Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +56,31 @@ def test_what_jobs_did_with_their_gpus_is_there_for_the_next_manager_and_once(
     tally = Tally(sums=sums, meters={"GPU-1": Meter(T, 7, (Throttle.THERMAL,))})
     ledger.keep_gpu_use(tally)
     assert Ledger(history, Log(io.StringIO())).take_gpu_use() == tally
-    assert ledger.take_gpu_use() == Tally(), (
-        "what a manager that died left is of no job that runs now"
-    )
+    assert ledger.take_gpu_use() == Tally(), "once"
     history.set_meta(GPU_USE, '{"is": "TallyOfAnotherVersion"}')
     assert ledger.take_gpu_use() == Tally()
+    history.close()
+
+
+def test_what_jobs_did_with_their_gpus_is_noted_once_a_minute_while_any_works(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    ledger = Ledger(history, Log(io.StringIO()))
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), PoolName("a"), 1, "f", "i", ("GPU-1",), T), opened=T
+    )
+    at_work = Tally().assigned((), Memory(agents={agent.generation: agent}))
+
+    def noted(tally: Tally, now: float) -> bool:
+        history.set_meta(GPU_USE, "")
+        ledger.note_gpu_use(tally, now)
+        return bool(history.meta(GPU_USE))
+
+    assert [noted(at_work, T + second) for second in (0, NOTE_EVERY - 1, NOTE_EVERY)] == [
+        *(True, False, True)
+    ]
+    assert not noted(Tally(), T + 10 * NOTE_EVERY), "nobody works: a disk that sleeps may go on"
+    ledger.reset_timers()
+    assert noted(at_work, T), "the clock was set back"
     history.close()

@@ -26,6 +26,7 @@ from mayfly.service.pending_command import PendingCommand
 RETRY = 1.0  # seconds before the disk is tried again
 SCRUB_EVERY = 1.0  # seconds that what was erased may still stand in the write-ahead log
 PRUNE_EVERY = 600.0
+NOTE_EVERY = 60.0
 DAY = 86400.0
 GPU_USE = "gpu_use"
 
@@ -42,6 +43,7 @@ class Ledger:
         self._kept_cursor: EventCursor | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0
+        self._next_note = 0.0
         self.disk_error: str | None = None  # why the last commit failed; None: it did not
         self.gone = False  # somebody took the file away
         self.retry_at: float | None = None
@@ -139,7 +141,7 @@ class Ledger:
 
     def reset_timers(self) -> None:
         """The clock has jumped: see to everything at the next chance."""
-        self._next_scrub = self._next_prune = 0.0
+        self._next_scrub = self._next_prune = self._next_note = 0.0
 
     def keep_cursor(self, cursor: EventCursor | None) -> None:
         """Keep the last event of the Engine, for the next manager."""
@@ -159,8 +161,14 @@ class Ledger:
         except Fault as fault:
             self._log.event("disk.lost", reason=str(fault))
 
+    def note_gpu_use(self, tally: Tally, now: float) -> None:
+        """The same now and then while jobs work with GPUs, for a manager that is killed."""
+        if tally.working and now >= self._next_note and self.disk_error is None:
+            self._next_note = now + NOTE_EVERY
+            self.keep_gpu_use(tally)
+
     def take_gpu_use(self) -> Tally:
-        """What was kept of that, once: a manager that dies leaves nothing that is true of later jobs."""
+        """What was kept of that, once: of jobs that end meanwhile nothing comes back."""
         text = self._history.meta(GPU_USE)
         if not text:
             return Tally()

@@ -108,6 +108,7 @@ class Loop:
                 parts.ledger.keep_gpu_use(self.state.gpus.tally)
                 return
             parts.ledger.upkeep(now, self.state.config.host)
+            parts.ledger.note_gpu_use(self.state.gpus.tally, now)
 
     def _give_back(self) -> None:
         if self._passes > BUSY_WHILE:
