@@ -79,6 +79,10 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     ],
     "report --zone": [(f"report --zone {zone}", 2) for zone in ("Nowhere/Else", "../x", "''")],
     "report --csv": [("report --csv --json", 2)],
+    "gpus what": [("gpus nonsense", 2)],
+    "gpus gpu": [("gpus heal nope --plan", 4)],
+    "gpus --plan": [("gpus --plan", 2)],
+    "gpus --yes": [("gpus --yes", 2), ("gpus heal --watch --yes", 2)],
     "gpus --watch": ALONE,
     "health --gpu": [(f"health --gpu {g}", 2) for g in ("gpu0", "-1", "''")],
     "health --wait": [(f"health --wait {t}", 2) for t in ("nonsense", "0", "-5")],
@@ -330,12 +334,14 @@ def test_it_is_refused_and_nothing_is_done(
         asked.append(command)
         lists = ("slots", "jobs", "after")
         named = [name for key in lists for name in getattr(command, key, None) or ()]
+        if getattr(command, "gpu", None) == "nope":
+            return Answer(404, {"error": "there is no GPU nope", "kind": "no_such_gpu"})
         if "nope" in named or getattr(command, "pool", None) == "nope":
             kind = "no_such_pool" if hasattr(command, "pool") else "no_such_slot"
             return Answer(404, {"error": "there is none of that name", "kind": kind})
         return Answer(200, {"slots": []})
 
-    verbs = ("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel")
+    verbs = ("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel", "heal")
     answers.by_verb = dict.fromkeys(verbs, act)
     path = tmp_path / "config.toml"
     verb = typed.split(maxsplit=1)[0]

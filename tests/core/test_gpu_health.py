@@ -315,5 +315,6 @@ def test_what_a_container_of_an_ended_agent_s_left_is_told_by_name_and_holds_the
     )
     waits = GpuVerdict(code="gpu.leftover_process", device="GPU-a")
     assert word(reading(left)) == replace(waits, pending=Pending.UNCLEAN, text=says)
-    held = replace(waits, sick=says, returns=True, healable=True)
+    # What lives uses the GPU: it is ended, not reset.
+    held = replace(waits, sick=says, returns=True)
     assert word(reading(left, after=RECHECK)) == held

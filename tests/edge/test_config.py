@@ -125,6 +125,7 @@ keep_failed = "1h"
 share = true
 exclusive = "always"
 weight = 1
+heal = "reset"
 stuck_after = "2h"
 cancel_stuck = "6h"
 token_expires = 2027-11-29
@@ -318,6 +319,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             removal=model.Removal.MANAGER,
             keep_failed=3600.0,
             share=True,
+            heal="reset",
             stuck_after=7200.0,
             cancel_stuck=21600.0,
             token_expires="2027-11-29",
@@ -863,6 +865,8 @@ MISTAKES: list[tuple[str, str]] = [
         'exclusive: is "in turn", and share = true lets jobs have a GPU at once: take one of the two',
     ),
     (pool("gpus = 1\nexclusive = 'sometimes'"), "exclusive: must be 'always' or 'in turn'"),
+    (pool("heal = 'reset'"), "heal: has no meaning in a pool without GPUs"),
+    (pool("gpus = 1\nheal = 'often'"), "heal: must be 'off' or 'reset'"),
     (pool("gpus = 1\nweight = 2"), 'weight: has no meaning without exclusive = "in turn"'),
     (pool("gpus = 1\nexclusive = 'in turn'\nweight = 0"), "weight: must be at least 1"),
     (

@@ -52,6 +52,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "cli/misunderstood.py",  # input that a verb does not take, while it waits
         "cli/verbs_bugreport.py",  # a line after a moment
         "edge/exchange.py",  # the deadline of one call
+        "edge/gpu_reset.py",  # the output of one program
         "edge/http_connection.py",  # one client
         "edge/mounted.py",  # one look, which may hang
         "edge/repository.py",  # the deadline of one question to git

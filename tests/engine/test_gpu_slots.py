@@ -164,7 +164,8 @@ def test_a_process_left_on_the_gpu_holds_the_slot_and_somebody_else_s_is_shown(
     hardware.process(0, pid)
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
     told = until(lambda: manager.told("gpu.foreign"), "the stranger is shown")
-    assert f"process {pid} of container {alien[:12]} computes on {uuid(0)}" in told[0]
+    called = f"process {pid} (sleep 600) of container {alien[:12]}"
+    assert f"{called} computes on {uuid(0)}" in told[0]
     engine.docker("rm", "-f", alien)
     assert "still holds" in manager.in_phase("held", "gpu-0")["note"]
 

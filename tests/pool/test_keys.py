@@ -176,6 +176,7 @@ ELSEWHERE = {
     # tests/core/test_leases.py, tests/core/test_gpu_selection.py, tests/core/test_gpu_labels.py
     "which GPUs": ("gpu", "model", "min_memory", "compute", "mig", "gpu_labels"),
     "GPUs in turn": ("exclusive", "weight"),  # tests/core/test_turns.py
+    "GPUs that are reset": ("heal",),  # tests/engine/test_gpu_heal.py
     "services": (
         *("azure", "gitea", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),

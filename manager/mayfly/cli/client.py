@@ -348,7 +348,17 @@ def _refusal(status: int, data: bytes) -> Trouble:
         return error
     sentence = str(document.get("error") or f"the manager answered {status}")
     match document.get("kind"), status:
-        case (("no_such_slot" | "no_such_job" | "no_such_pool" | "no_results" | "no_such_run"), _):
+        case (
+            (
+                "no_such_slot"
+                | "no_such_job"
+                | "no_such_pool"
+                | "no_results"
+                | "no_such_run"
+                | "no_such_gpu"
+            ),
+            _,
+        ):
             return NoSuch(sentence)
         case "starting", _:
             return Down(sentence)

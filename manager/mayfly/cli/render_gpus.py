@@ -32,6 +32,20 @@ def gpus(document: dict[str, Any], width: int | None) -> list[str]:
     return [*lines, "", *further] if further else lines
 
 
+def heal_plan(document: dict[str, Any]) -> list[str]:
+    """What a reset of a GPU would take, a line each."""
+    gpu, together = document["gpu"], document["together"]
+    lines = [f"{gpu} is to be reset: {document['reason']}"]
+    if together:
+        lines.append(f"reset with it, for they are linked: {', '.join(together)}")
+    if document["mig"]:
+        lines.append(f"made again as they were: {', '.join(document['mig'])}")
+    if document["stops"]:
+        lines.append(f"agents that are ended, none has a job: {', '.join(document['stops'])}")
+    lines += [f"not now: {why}" for why in document["refusals"]]
+    return lines
+
+
 def by_gpu(agents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What became of the jobs of each GPU: ``{uuid, jobs, failed}``, in the order of the UUIDs."""
     found: dict[str, dict[str, Any]] = {}

@@ -1,35 +1,54 @@
-"""``gpus``: the host's GPUs, who holds them and how they are, with the manager or without."""
+"""``gpus``: the GPUs, who holds them and how they are, with the manager or without; their resets."""
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mayfly.cli import render_gpus
-from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, YesOption
 from mayfly.cli.talk import client, print_json, say, terminal_width
-from mayfly.cli.trouble import Down, Trouble
+from mayfly.cli.trouble import Down, Trouble, Usage
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client, Document
 
 EVERY = 2.0
+LOOK = 0.3  # seconds between looks at a reset under way
 PATIENCE = 10.0
 INTERRUPTED = 130
 
 
 def gpus(
     ctx: typer.Context,
+    what: Annotated[
+        str | None, typer.Argument(metavar="[heal]", help="Reset a GPU, and wait until it is back.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Argument(metavar="[GPU]", help="Which, by UUID; the one that is sick.")
+    ] = None,
     *,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show them as they change.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only show what a reset takes.")] = False,
+    yes: YesOption = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show the GPUs of this host, the slots that hold them, and what is wrong with them."""
+    """Show the GPUs of this host, who holds them, and what is wrong with them; with `heal` reset one."""
+    if what not in (None, "heal"):
+        raise Usage(f"gpus takes heal, or nothing, not {what}")
+    if what is None and (plan or yes):
+        raise Usage("--plan and --yes go with heal: `mayfly gpus heal`")
+    if what is not None and watch:
+        raise Usage("--watch shows GPUs: it has no meaning beside heal")
     manager = client(ctx, socket, config)
+    if what is not None:
+        _heal(manager, gpu, plan=plan, yes=yes, as_json=as_json)
+        return
     if watch:
         _watch(manager, as_json)
         return
@@ -38,6 +57,48 @@ def gpus(
         say(note)
     _show(document, as_json)
     raise typer.Exit(1 if _ill(document) else 0)
+
+
+def _heal(manager: Client, gpu: str | None, *, plan: bool, yes: bool, as_json: bool) -> None:
+    """Show what a reset takes, ask, have it made, and wait for what comes of it."""
+    found = manager.post("/v1/gpus/heal", {"gpu": gpu, "dry_run": True})
+    if as_json and plan:
+        print_json(found)
+    else:
+        for line in render_gpus.heal_plan(found):
+            say(line)
+    if plan or found["refusals"]:
+        raise typer.Exit(1 if found["refusals"] else 0)
+    uuid = str(found["gpu"])
+    if not yes:
+        if not sys.stdin.isatty():
+            raise Usage("this resets a GPU: say --yes where nobody can be asked")
+        print(f"Reset {uuid}? [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise Trouble("nothing was done")
+    before = _healed(manager, uuid).get("asked")
+    manager.post("/v1/gpus/heal", {"gpu": uuid})
+    after = _await_healed(manager, uuid, before)
+    if as_json:
+        print_json({"schema": "mayfly.healed/1", "gpu": uuid, **after})
+    if after["failure"]:
+        raise Trouble(str(after["failure"]))
+    if not as_json:
+        print(f"{uuid} is back in service")
+
+
+def _healed(manager: Client, uuid: str) -> Document:
+    rows = manager.get("/v1/gpus")["gpus"]
+    return next((row.get("heal") or {} for row in rows if row["uuid"] == uuid), {})
+
+
+def _await_healed(manager: Client, uuid: str, before: object) -> Document:
+    """What came of it; the manager gives up by itself, so this ends."""
+    while True:
+        found = _healed(manager, uuid)
+        if found.get("asked") not in (None, before) and found.get("ended"):
+            return found
+        time.sleep(LOOK)
 
 
 def _look(manager: Client) -> tuple[Document, str]:

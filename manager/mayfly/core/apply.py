@@ -34,6 +34,11 @@ from mayfly.core.facts import (
     ClockJumped,
     Fact,
     GateOpening,
+    GpuFact,
+    GpuHealed,
+    GpuHealing,
+    GpuReset,
+    GpuResetting,
     JobCancelling,
     JobEnded,
     JobRequeued,
@@ -64,6 +69,7 @@ from mayfly.core.memory import (
     NOTHING,
     Booking,
     Doom,
+    Heal,
     Memory,
     ShareKey,
     Visit,
@@ -84,6 +90,7 @@ class _Draft:
         self.serial = memory.serial
         self.shares = memory.shares
         self.turns = memory.turns
+        self.heals = memory.heals
         self.followers: dict[JobId, list[JobId]] | None = None  # None: not looked up yet
 
     def agent(self, generation: Generation, **changes: object) -> None:
@@ -130,9 +137,21 @@ class _Draft:
         known = self.turns.get(pool, NO_TURNS)
         self.turns = {**self.turns, pool: replace(known, **changes)}  # type: ignore[arg-type]
 
+    def heal(self, gpu: str, **changes: object) -> None:
+        known = self.heals.get(gpu)
+        if known is not None:
+            self.heals = {**self.heals, gpu: replace(known, **changes)}  # type: ignore[arg-type]
+
     def done(self) -> Memory:
         return Memory(
-            self.agents, self.slots, self.jobs, self.pause, self.serial, self.shares, self.turns
+            agents=self.agents,
+            slots=self.slots,
+            jobs=self.jobs,
+            pause=self.pause,
+            serial=self.serial,
+            shares=self.shares,
+            turns=self.turns,
+            heals=self.heals,
         )
 
 
@@ -210,6 +229,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.turn(pool, used=used)
         case TurnWaived(pool=pool):
             draft.turn(pool, since=None)
+        case GpuHealing() | GpuResetting() | GpuReset() | GpuHealed():
+            _write_heal(draft, fact)
         case ManagerPaused(pause=pause):
             draft.pause = pause
         case ManagerResumed():
@@ -255,6 +276,32 @@ def _write_slot(draft: _Draft, fact: SlotFact) -> None:
             assert_never(fact)
 
 
+def _write_heal(draft: _Draft, fact: GpuFact) -> None:
+    match fact:
+        case GpuHealing(at=at, gpu=gpu):
+            heal = Heal(
+                gpu,
+                together=fact.together,
+                devices=fact.devices,
+                mig=fact.mig,
+                slots=fact.slots,
+                reason=fact.reason,
+                asked=at,
+                by=fact.by,
+            )
+            draft.heals = {**draft.heals, gpu: heal}
+        case GpuResetting(at=at, gpu=gpu, run_id=run_id):
+            draft.heal(gpu, began=at, run_id=run_id)
+        case GpuReset(at=at, gpu=gpu):
+            draft.heal(gpu, reset=at)
+        case GpuHealed(at=at, gpu=gpu, failure=failure):
+            draft.heal(gpu, ended=at, failure=failure)
+            if fact.untouched:
+                draft.heal(gpu, began=None)
+        case _:
+            assert_never(fact)
+
+
 def _write_visit(draft: _Draft, fact: AgentAttached | AgentDetached) -> None:
     known = draft.agents.get(fact.generation)
     if known is None or not fact.mark:
@@ -284,6 +331,8 @@ AGENT_TIMES = (
     "exited",
     "cleared",
 )
+
+HEAL_TIMES = ("asked", "began", "reset", "ended")
 
 
 def ahead(memory: Memory, now: float) -> float:
@@ -328,6 +377,9 @@ def _shift(draft: _Draft, by: float) -> None:
             draft.share(key, started=share.started + by)
     for pool, account in draft.turns.items():
         draft.turn(pool, since=_moved(account.since, by))
+    for gpu, heal in draft.heals.items():
+        times = {name: _moved(getattr(heal, name), by) for name in HEAL_TIMES}
+        draft.heal(gpu, **times)
 
 
 def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912, PLR0915  a case for each fact

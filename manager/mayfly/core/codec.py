@@ -40,6 +40,7 @@ MODULES = (
     "gpu_selection",
     "gpu_use",
     "gpus",
+    "healing",
     "images",
     "isolation",
     "leases",

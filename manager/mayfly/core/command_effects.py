@@ -18,6 +18,7 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    HealGpu,
     PauseManager,
     Payload,
     PlanAhead,
@@ -44,6 +45,8 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
+from mayfly.core.healing import HealPlan, Scene, healing, sick_gpus
+from mayfly.core.healing import plan as heal_plan
 from mayfly.core.memory import Agent, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
@@ -85,6 +88,7 @@ class Situation:
     reread: Reread | None = None  # None: the file was not read again, what is in force stays
     plan: Plan = field(default_factory=Plan)  # what the next pass would do
     headline: str = ""
+    scene: Scene | None = None  # of the GPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,8 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _recycle(command, situation)
         case RetrySlots():
             return _retry(command, situation)
+        case HealGpu():
+            return _heal(command, at=situation)
         case PauseManager():
             return _pause(command, situation)
         case ResumeManager():
@@ -370,6 +376,46 @@ def _retry(command: RetrySlots, at: Situation) -> CommandResult:
         return names
     facts = tuple(SlotReleased(at.now, name, command.by.name) for name in names)
     return CommandResult(200, {"slots": list(names)}, facts)
+
+
+def _heal(command: HealGpu, at: Situation) -> CommandResult:
+    scene = at.scene
+    assert scene is not None  # looked up for this command
+    gpu = command.gpu
+    if gpu is None:
+        sick = sick_gpus(scene)
+        if len(sick) != 1:
+            which = (
+                f"there are: {', '.join(sick)}" if sick else "no GPU is sick of what one may mend"
+            )
+            return refusal(409, "refused", f"say which GPU is to be reset: {which}")
+        gpu = sick[0]
+    found = heal_plan(scene, gpu, by_hand=True)
+    if found is None:
+        there = ", ".join(one.uuid for one in scene.known) or "none"
+        return refusal(404, "no_such_gpu", f"there is no GPU {gpu}; there are: {there}")
+    body = _heal_document(found)
+    if command.dry_run:
+        return CommandResult(200, body)
+    if at.memory.pause is not None:
+        text = f"{found.gpu} is not reset: the manager is paused: `mayfly resume`"
+        return refusal(409, "refused", text)
+    if found.refusals:
+        return refusal(409, "refused", f"{found.gpu} is not reset: {found.refusals[0]}")
+    return CommandResult(200, body, (healing(found, at.now, command.by.name),))
+
+
+def _heal_document(found: HealPlan) -> dict[str, object]:
+    """A plan as ``mayfly gpus heal --json`` shows it."""
+    return {
+        "schema": "mayfly.heal/1",
+        "gpu": found.gpu,
+        "together": list(found.together),
+        "mig": list(found.mig),
+        "reason": found.reason,
+        "stops": list(dict.fromkeys(agent.slot for agent in found.stops)),
+        "refusals": list(found.refusals),
+    }
 
 
 def _slots(at: Situation, wanted: Iterable[str] | None) -> tuple[SlotName, ...] | CommandResult:

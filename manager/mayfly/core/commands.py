@@ -171,6 +171,15 @@ class RetrySlots:
 
 
 @dataclass(frozen=True, slots=True)
+class HealGpu:
+    """Reset a GPU by hand; with ``dry_run`` only say what that would take."""
+
+    by: Caller
+    gpu: str | None  # a UUID; None: the only one that is sick of what a reset may mend
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class PauseManager:
     """Observe only."""
 
@@ -211,6 +220,7 @@ Command: TypeAlias = (
     | DrainSlots
     | RecycleSlots
     | RetrySlots
+    | HealGpu
     | PauseManager
     | ResumeManager
     | ReloadConfig

@@ -335,6 +335,8 @@ def _barred(view: View, spec: SlotSpec) -> Stay | None:
         return STAY
     if spec.name in view.desired.undetermined:
         return STAY
+    if view.world.resetting.intersection(spec.lease):
+        return STAY
     if cooling(known, view.now):
         return Stay(known.cooling_until or view.now)
     return None

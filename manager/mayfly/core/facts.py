@@ -403,6 +403,52 @@ class TurnWaived:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuHealing:
+    """gpu.healing: it is to be reset; what waits with it at a gate is ended before."""
+
+    at: float
+    gpu: str
+    reason: str
+    together: tuple[str, ...] = ()  # GPUs that are reset with it
+    devices: tuple[str, ...] = ()
+    mig: tuple[str, ...] = ()
+    slots: tuple[SlotName, ...] = ()
+    by: str | None = None  # None: Mayfly itself
+
+
+@dataclass(frozen=True, slots=True)
+class GpuResetting:
+    """gpu.resetting: from here on it may have been reset; written before the reset is begun."""
+
+    at: float
+    gpu: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GpuReset:
+    """gpu.reset: it is reset; whether it is well is seen next."""
+
+    at: float
+    gpu: str
+    devices: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHealed:
+    """gpu.healed: what came of it, in one event."""
+
+    at: float
+    gpu: str
+    reason: str
+    seconds: float  # since it was begun
+    failure: str | None = None  # a sentence; None: it is back in service
+    untouched: bool = False  # nothing was reset: it may be tried again at once
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingCancelling:
     """waiting.cancelling: a job that waits at its service in vain is about to be cancelled there."""
 
@@ -483,6 +529,9 @@ SlotFact: TypeAlias = (
 )
 
 
+GpuFact: TypeAlias = GpuHealing | GpuResetting | GpuReset | GpuHealed
+
+
 Fact: TypeAlias = (
     AgentFact
     | AgentAttached
@@ -496,6 +545,7 @@ Fact: TypeAlias = (
     | TurnAwaited
     | TurnEnded
     | TurnWaived
+    | GpuFact
     | WaitingCancelling
     | WaitingCancelled
     | ManagerPaused

@@ -7,12 +7,12 @@ sentence with what to do, and bears its check's code and what that check does he
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mayfly.core import gpu_checks as checks
 from mayfly.core.gpu_checks import CheckSeverity, CheckTable, GpuFinding
 from mayfly.core.gpu_gauges import Gauges, Recovery
-from mayfly.core.gpu_health import Ours, Reading, Record, Vitals, physical
+from mayfly.core.gpu_health import Ours, Process, Reading, Record, Vitals, physical
 from mayfly.core.leases import Gpu
 from mayfly.core.xids import Xid, XidKind
 
@@ -211,14 +211,20 @@ def left_behind(
         yield from (one for one in _left(seen, ours) if one.severity is not CheckSeverity.OFF)
 
 
+def _bare(process: Process) -> Process:
+    """The process without its container, whose name says nothing once its agent is gone."""
+    return replace(process, container=None)
+
+
 def _left(seen: _Seen, ours: Ours) -> Iterator[GpuFinding]:
     vitals, uuid = seen.vitals, seen.uuid
     for process in vitals.processes:
         if (whose := ours.left(process)) is not None:
-            named = process.named if process.agent in ours.makers else f"process {process.pid}"
+            named = (process if process.agent in ours.makers else _bare(process)).described
             yield seen.found(
                 checks.LEFTOVER_PROCESS,
                 f"{named} of {whose} that has ended still holds {uuid}: end it or reset the GPU",
+                healable=process.gone,  # what lives uses it, and is ended first
             )
     quiet = seen.record.quiet
     if vitals.used is None or quiet is None:

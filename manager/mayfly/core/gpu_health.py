@@ -24,6 +24,7 @@ from mayfly.core.gpu_gauges import (
 from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.model import ContainerId, Generation, SlotName
+from mayfly.core.quantities import spoken_age
 from mayfly.core.xids import Xid, remembered
 
 UNTOLD = Gauges()
@@ -41,12 +42,24 @@ class Process:
     agent: Generation | None = (
         None  # whose containers it is among; None: of none that may have some
     )
+    command: str = ""  # how it was called, cut and printable; "": not known
+    age: float | None = None  # seconds; None: not known
 
     @property
     def named(self) -> str:
         """What a person finds it by."""
+        return self._called(self.command)
+
+    @property
+    def described(self) -> str:
+        """The same, and for how long it runs."""
+        old = f"{spoken_age(self.age)} old" if self.age is not None else ""
+        return self._called(", ".join(word for word in (self.command, old) if word))
+
+    def _called(self, doing: str) -> str:
+        told = f" ({doing})" if doing else ""
         of = f" of container {self.container[:12]}" if self.container is not None else ""
-        return f"process {self.pid}{of}"
+        return f"process {self.pid}{told}{of}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from mayfly.core.desire import Hardware
-from mayfly.core.facts import AgentExited, Fact, SlotReleased
+from mayfly.core.facts import AgentExited, Fact, GpuReset, SlotReleased
 from mayfly.core.gpu_checks import CheckTable, GpuFinding
 from mayfly.core.gpu_findings import on_device
 from mayfly.core.gpu_gate import judge
@@ -19,6 +19,7 @@ from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, merg
 from mayfly.core.gpu_use import Tally
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu
+from mayfly.core.leftovers import to_be_ended
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Config,
@@ -32,7 +33,7 @@ from mayfly.core.model import (
     SlotSpec,
     World,
 )
-from mayfly.core.requests import PaceGpus, Probe, ReadGpus
+from mayfly.core.requests import EndLeftover, PaceGpus, Probe, ReadGpus
 from mayfly.core.slots import CLOCK_SLACK
 
 PROBE_TIMEOUT = 30.0  # seconds; without persistence the driver wakes each GPU for some
@@ -57,6 +58,8 @@ class Gpus:
     records: Mapping[str, Record] = field(default_factory=dict)
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
+    # When the last agent with each device ended, or what that had made was gone, whichever slot it was in.
+    left: Mapping[str, float] = field(default_factory=dict)
     # Containers with a lease, also those that are gone, and agents with one that could have containers.
     ours: frozenset[ContainerId] = frozenset()
     makers: Mapping[Generation, SlotName] = field(default_factory=dict)
@@ -70,6 +73,10 @@ class Gpus:
     findings: tuple[GpuFinding, ...] = ()
     tally: Tally = field(default_factory=Tally)
     verdicts: Mapping[SlotName, GpuVerdict] = field(default_factory=dict)
+    # Why GPUs that are to be reset are not yet, by UUID.
+    waits: Mapping[str, str] = field(default_factory=dict)
+    # When processes of agents that have ended were told to end, by number.
+    told_to_end: Mapping[int, float] = field(default_factory=dict)
     paced: PaceGpus | None = None  # what was last asked for; None: nothing yet
 
     @classmethod
@@ -150,7 +157,37 @@ class Gpus:
                     since={**gpus.since, fact.slot: fact.at},
                     records=forgiven(gpus.records, lease, gpus.known or (), gpus.reading),
                 ).examined()
+            elif isinstance(fact, GpuReset):
+                gpus = gpus.after_reset(fact)
         return gpus
+
+    def shifted(self, by: float) -> Gpus:
+        """The same, on a clock that was set."""
+        reading = self.reading
+        if reading is not None:
+            reading = replace(reading, began=reading.began + by, ended=reading.ended + by)
+        return replace(
+            self,
+            reading=reading,
+            since={slot: at + by for slot, at in self.since.items()},
+            left={uuid: at + by for uuid, at in self.left.items()},
+            probes={
+                name: replace(verdict, at=verdict.at + by) for name, verdict in self.probes.items()
+            },
+            probing={name: due + by for name, due in self.probing.items()},
+            tally=self.tally.shifted(by),
+            told_to_end={pid: at + by for pid, at in self.told_to_end.items()},
+        )
+
+    def after_reset(self, fact: GpuReset) -> Gpus:
+        """What was held against the devices is over, and what is said of them is to be from after it."""
+        devices = frozenset(fact.devices)
+        slots = [slot for slot, lease in self.tally.leases.items() if devices.intersection(lease)]
+        return replace(
+            self,
+            since={**self.since, **dict.fromkeys(slots, fact.at)},
+            records=forgiven(self.records, fact.devices, self.known or (), None),
+        ).examined()
 
     # -- what it means ----------------------------------------------------------------------------
 
@@ -172,23 +209,16 @@ class Gpus:
     ) -> tuple[Gpus, World]:
         """The world with the gate's verdicts on all slots with a lease, as of this memory."""
         leased = [spec for spec in desired.slots if spec.lease]
+        gpus = replace(self, left=_left(self.left, memory))
         if not leased:
-            return (replace(self, verdicts={}) if self.verdicts else self), world
-        holders = [
-            agent for agent in memory.agents.values() if agent.lease and agent.container is not None
-        ]
-        containers = {agent.container for agent in holders if agent.container is not None}
-        standing = {one.container for one in holders if one.container and not one.settled}
-        makers = {agent.generation: agent.slot for agent in holders if agent.door}
-        alive = {agent.generation for agent in holders if agent.lingers}
-        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
-        ours = Ours(gpus.ours, standing, gpus.makers, alive)
+            unchanged = not self.verdicts and gpus.left == self.left
+            return (self if unchanged else replace(gpus, verdicts={})), world
+        gpus, ours = gpus.whose(memory)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
-        beside = _beside(leased)
         verdicts = {
             spec.name: judge(
-                _tenant(spec, since[spec.name], memory, beside),
+                _tenant(spec, since[spec.name], memory, gpus.left),
                 reading,
                 self.records,
                 self.known or (),
@@ -199,6 +229,18 @@ class Gpus:
         }
         gpus = replace(gpus, since=since, verdicts=verdicts)
         return gpus, replace(world, gpu_verdicts=verdicts, probes=self.probes)
+
+    def whose(self, memory: Memory) -> tuple[Gpus, Ours]:
+        """Whose processes are no stranger's, as of this memory."""
+        holders = [
+            agent for agent in memory.agents.values() if agent.lease and agent.container is not None
+        ]
+        containers = {agent.container for agent in holders if agent.container is not None}
+        standing = {one.container for one in holders if one.container and not one.settled}
+        makers = {agent.generation: agent.slot for agent in holders if agent.door}
+        alive = {agent.generation for agent in holders if agent.lingers}
+        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
+        return gpus, Ours(gpus.ours, standing, gpus.makers, alive)
 
     def _of_now(self, now: float) -> Reading | None:
         """The last reading; none where it is from a time to come, since the clock was set back."""
@@ -223,11 +265,11 @@ class Gpus:
 
     def scheduled(
         self, desired: Desired, memory: Memory, world: World, now: float
-    ) -> tuple[Gpus, tuple[PaceGpus | ReadGpus | Probe, ...], float | None]:
+    ) -> tuple[Gpus, tuple[PaceGpus | ReadGpus | Probe | EndLeftover, ...], float | None]:
         """What is to be asked now, and when to come again; ``None`` where nothing is due."""
         leased = [spec for spec in desired.slots if spec.lease]
         gpus = self._without_gone(memory)
-        requests: list[PaceGpus | ReadGpus | Probe] = []
+        requests: list[PaceGpus | ReadGpus | Probe | EndLeftover] = []
         dues: list[float] = []
         if leased:
             gpus = replace(gpus, tally=gpus.tally.assigned(leased, memory))
@@ -244,8 +286,19 @@ class Gpus:
                 dues.append(due)
             gpus, probes, due = gpus.probe_all(memory, world, now)
             requests += probes
+            if memory.pause is None:
+                gpus, ending = gpus.to_end(leased, memory, now)
+                requests += ending
             dues += [due] if due is not None else []
         return gpus, tuple(requests), min(dues, default=None)
+
+    def to_end(
+        self, leased: Sequence[SlotSpec], memory: Memory, now: float
+    ) -> tuple[Gpus, tuple[EndLeftover, ...]]:
+        """Which processes of agents that have ended are to be ended."""
+        ours = self.whose(memory)[1]
+        ending = to_be_ended(leased, self._of_now(now), ours, self.told_to_end, now)
+        return replace(self, told_to_end=ending.told), ending.requests
 
     def recheck(self, now: float) -> float | None:
         """When to look again while a slot waits for its GPUs to be clean; ``None``: none does."""
@@ -311,29 +364,30 @@ class Gpus:
         )
 
 
-def _beside(leased: Iterable[SlotSpec]) -> dict[str, list[SlotName]]:
-    """The slots in turn of each GPU: what one of them leaves on it the next would find."""
-    found: dict[str, list[SlotName]] = {}
-    for spec in leased:
-        for uuid in spec.lease if spec.pool.takes_turns else ():
-            found.setdefault(uuid, []).append(spec.name)
-    return found
+def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:
+    """When each device was left last, also by an agent whose slot is gone or has another lease now: what it
+    leaves on the device the next would find.
+    """
+    left = dict(known)
+    for agent in memory.agents.values():
+        if agent.lease and agent.exited is not None:
+            end = max(agent.exited, agent.cleared or agent.exited)
+            left.update({uuid: max(end, left.get(uuid, end)) for uuid in agent.lease})
+    return left
 
 
-def _tenant(
-    spec: SlotSpec, first: float, memory: Memory, beside: Mapping[str, Sequence[SlotName]]
-) -> Tenant:
-    names = {spec.name, *(name for uuid in spec.lease for name in beside.get(uuid, ()))}
-    ends = [memory.slot(name).vacant_since for name in names]
-    ended = max((end for end in ends if end is not None), default=None)
+def _tenant(spec: SlotSpec, first: float, memory: Memory, left: Mapping[str, float]) -> Tenant:
+    shared = spec.pool.share  # whose agents find each other's work there
+    own = memory.slot(spec.name).vacant_since
+    ends = (own, *(left.get(uuid) for uuid in spec.lease if not shared))
     at_work = any(
         agent.committed is not None
         and (agent.owes or not agent.settled)
         and set(agent.lease) & set(spec.lease)
         for agent in memory.agents.values()
     )
-    since = first if ended is None else max(first, ended)
-    return Tenant(spec.lease, since, at_work, spec.pool.share)
+    since = max((first, *(end for end in ends if end is not None)))
+    return Tenant(spec.lease, since, at_work, shared)
 
 
 def _at_gate(agent: Agent) -> bool:

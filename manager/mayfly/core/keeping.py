@@ -178,6 +178,8 @@ def _unfit(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent, *, own: b
         return Doom(DoomReason.DRAINED, "the slot is drained")
     if known.held is not None and known.hold in (Hold.PERSON, Hold.GPU):
         return Doom(DoomReason.UNWANTED, "the slot is held")
+    if view.world.resetting.intersection(agent.lease):
+        return Doom(DoomReason.UNWANTED, "its GPU is to be reset")
     if spec.name in view.desired.undetermined:
         return None
     if agent.asked_image != spec.asked_image:

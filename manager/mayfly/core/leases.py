@@ -46,6 +46,8 @@ class Gpu:
     split: bool = False  # MIG mode is on: CUDA sees its MIG devices and not the GPU itself
     capability: tuple[int, int] | None = None  # compute capability; None: NVML did not say
     minor: int | None = None  # of /dev/nvidiaN; None: NVML did not say
+    bus: str = ""  # its PCI address; "": NVML did not say
+    links: tuple[str, ...] = ()  # PCI addresses at the other ends of its NVLinks
 
 
 @dataclass(frozen=True, slots=True)

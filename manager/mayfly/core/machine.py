@@ -33,11 +33,13 @@ from mayfly.core.cut_off import NOBODY, cut_off
 from mayfly.core.decide import decide
 from mayfly.core.facts import (
     Fact,
+    GpuResetting,
     JobSubmitted,
     SlotReleased,
 )
+from mayfly.core.healing import Healing, Scene, heal
 from mayfly.core.job_images import asked_for
-from mayfly.core.memory import Memory
+from mayfly.core.memory import Heal, Memory
 from mayfly.core.model import (
     Config,
     Desired,
@@ -58,6 +60,7 @@ from mayfly.core.requests import (
     LookAtMounts,
     Note,
     Request,
+    ResetGpu,
     Trial,
     TryEnrolment,
 )
@@ -186,7 +189,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     mint = _Mint(state.noise, now)
     actions: list[Action] = []
     wake: float | None = None
-    unfinished, looks, away = True, False, NOBODY
+    unfinished, looks, away, healing = True, False, NOBODY, Healing()
     taken = state.turns
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
@@ -195,6 +198,10 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         dispatches = dispatch.after(dispatches, noticed, memory, now)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
+        scene = Scene(state.desired, world, memory, gpus, state.survey.foreign_containers, now)
+        healing = heal(scene, state.run_id)
+        gpus, world = healing.shown(gpus, world)
+        memory, noticed = apply(memory, healing.facts), (*noticed, *healing.facts)
         away = cut_off(memory, state.reported, state.contacts, now)
         plan = decide(
             state.desired,
@@ -257,7 +264,9 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     recorded, afterwards, due = _asked(recorded, told, world, now)
     dues = [*resting.values(), *(now + one.wait for one in state.opening.values()), polls.due]
     dues += [
-        time for time in (wake, due, away.due, recorded.contacts.next(now)) if time is not None
+        time
+        for time in (wake, due, healing.wake, away.due, recorded.contacts.next(now))
+        if time is not None
     ]
     return Step(
         state=recorded,
@@ -367,6 +376,7 @@ def _asked(
     requests += [AskWaiting(pool, _labels(state.desired, pool)) for pool in looked]
     requests += [CancelWaiting(pool, waiting) for pool, waiting in doomed]
     gpus, wanted, due = state.gpus.scheduled(state.desired, memory, world, now)
+    requests += [_reset(memory.heals[fact.gpu]) for fact in facts if isinstance(fact, GpuResetting)]
     isolation, probes, again = state.isolation.scheduled(
         state.config, state.desired, state.survey, memory, now
     )
@@ -382,6 +392,10 @@ def _asked(
         isolation=isolation,
     )
     return after, (*requests, *wanted, *probes), min(dues, default=None)
+
+
+def _reset(one: Heal) -> ResetGpu:
+    return ResetGpu(one.gpu, one.together, one.devices, split=bool(one.mig))
 
 
 def _labels(desired: Desired, pool: PoolName) -> tuple[tuple[str, ...], ...]:

@@ -293,6 +293,30 @@ NO_TURNS = TurnAccount()
 
 
 @dataclass(frozen=True, slots=True)
+class Heal:
+    """The last reset of a GPU, or that one is to be made."""
+
+    gpu: str  # the UUID of the whole GPU
+    together: tuple[str, ...]  # GPUs that are reset with it, for they are linked
+    devices: tuple[str, ...]  # all of these, with the MIG devices that they had
+    mig: tuple[str, ...]  # profiles of those
+    slots: tuple[SlotName, ...]  # that were held for what it is to mend
+    reason: str  # a sentence
+    asked: float
+    by: str | None = None  # None: Mayfly itself
+    run_id: str = ""  # the run of the manager that began the reset
+    began: float | None = None  # None: the reset was not begun, or changed nothing
+    reset: float | None = None  # when it was done; None: it is not, or nobody knows
+    ended: float | None = None  # None: it goes on
+    failure: str | None = None  # a sentence; None: it is well, or goes on
+
+    @property
+    def resets(self) -> bool:
+        """Whether it is about to be reset, or is being: nobody may have it now."""
+        return self.ended is None and self.reset is None
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     """That the manager only observes."""
 
@@ -312,6 +336,7 @@ class Memory:
     serial: int = 0  # the highest given so far
     shares: Mapping[ShareKey, Share] = field(default_factory=dict)
     turns: Mapping[PoolName, TurnAccount] = field(default_factory=dict)  # of pools in turn
+    heals: Mapping[str, Heal] = field(default_factory=dict)  # the last of each GPU, by its UUID
 
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""

@@ -362,6 +362,8 @@ class PoolSpec:
     cancel_stuck: float = field(default=0.0, metadata=UNBAKED)
     # the last day of its token, YYYY-MM-DD, where the service does not tell; None: not known
     token_expires: str | None = field(default=None, metadata=UNBAKED)
+    # what is done about a sick GPU that a reset may mend
+    heal: Literal["off", "reset"] = field(default="off", metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
 
     @property
@@ -857,6 +859,8 @@ class World:
     closed: Mapping[Generation, Closing] = field(default_factory=dict)  # whose doors were shut
     # What agents have made whom nobody remembers, by whose it is, and whose slot that was.
     unowned: Mapping[Generation, SlotName] = field(default_factory=dict)
+    # GPUs and MIG devices that are being reset, or are about to be
+    resetting: frozenset[str] = frozenset()
     gateway: str = ""  # why no agent can have containers of its own now; "": any can
     gateway_sees: tuple[Condition, ...] = ()  # what is the matter by the gateway's own look
 

@@ -151,6 +151,8 @@ def _shut(
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.undetermined:
         return STAY
+    if view.world.resetting.intersection(agent.lease):
+        return STAY
     if spec.pool.takes_turns and spec.name not in view.turns.granted:
         return STAY
     if belongings.in_the_way(view, spec, tenancy) or belongings.gateway_is_missing(view, spec):

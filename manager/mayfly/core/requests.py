@@ -119,6 +119,26 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True)
+class ResetGpu:
+    """Reset a GPU, with those that have to be reset with it, once nothing is seen to use any of them."""
+
+    gpu: str
+    together: tuple[str, ...]
+    devices: tuple[str, ...]  # all of these, with their MIG devices
+    split: bool  # whether there are MIG devices to be made again
+
+
+@dataclass(frozen=True, slots=True)
+class EndLeftover:
+    """End a process of an agent that has ended, or of a container that one has made."""
+
+    pid: int
+    gpu: str
+    container: ContainerId | None
+    agent: Generation | None
+
+
+@dataclass(frozen=True, slots=True)
 class ProbeIsolation:
     """Have throwaway containers made as that slot's agents try what these must not be able to."""
 
@@ -140,4 +160,6 @@ Request: TypeAlias = (
     | ReadGpus
     | PaceGpus
     | Probe
+    | ResetGpu
+    | EndLeftover
 )

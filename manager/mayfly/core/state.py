@@ -22,6 +22,7 @@ from mayfly.core.facts import (
     Fact,
 )
 from mayfly.core.gpus import Gpus
+from mayfly.core.healing import Scene
 from mayfly.core.isolation import Isolation
 from mayfly.core.left_behind import LeftBehind
 from mayfly.core.memory import Memory
@@ -119,6 +120,18 @@ def begin(
         observed=Observed(host),
         noise=noise % NOISE,
         gpus=gpus,
+    )
+
+
+def scene_of(state: State, now: float) -> Scene:
+    """What healing is decided by, with what is not on disk yet."""
+    return Scene(
+        state.desired,
+        state.observed.world,
+        state.drafted,
+        state.gpus,
+        state.survey.foreign_containers,
+        now,
     )
 
 

@@ -16,6 +16,7 @@ from mayfly.core.delivery import Delivery
 from mayfly.core.desire import Survey
 from mayfly.core.facts import Fact
 from mayfly.core.gpu_health import Reading
+from mayfly.core.healing import ResetOutcome
 from mayfly.core.model import (
     NOTHING_TAKEN,
     Breach,
@@ -347,6 +348,14 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuResetDone:
+    """What came of a reset of a GPU."""
+
+    gpu: str
+    outcome: ResetOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class IsolationProbed:
     """What throwaway containers of a pool could do; ``None``: it could not be tried."""
 
@@ -397,6 +406,7 @@ Stimulus: TypeAlias = (
     | ConfigRead
     | GpusRead
     | Probed
+    | GpuResetDone
     | IsolationProbed
     | ClockSet
 )

@@ -52,6 +52,7 @@ from mayfly.core.facts import (
     WaitingCancelled,
     WaitingCancelling,
 )
+from mayfly.core.healing import after_reset
 from mayfly.core.isolation import Isolation
 from mayfly.core.model import (
     Config,
@@ -72,11 +73,11 @@ from mayfly.core.mounts import Source
 from mayfly.core.notice import unmade, unopened, unprepared
 from mayfly.core.polls import SURVEY_REST
 from mayfly.core.refusals import Refusals
-from mayfly.core.requests import Note, Request, Trial
+from mayfly.core.requests import Note, ReadGpus, Request, Trial
 from mayfly.core.rosters import bounded, namesakes, online
 from mayfly.core.signs import heard, wants_roster
 from mayfly.core.slots import CLOCK_SLACK
-from mayfly.core.state import Opening, State
+from mayfly.core.state import Opening, State, scene_of
 from mayfly.core.stimuli import (
     ActionDone,
     ActionFailed,
@@ -93,6 +94,7 @@ from mayfly.core.stimuli import (
     EnrolmentTried,
     Failure,
     GatewaySeen,
+    GpuResetDone,
     GpusRead,
     HostSurveyed,
     ImagesChanged,
@@ -210,6 +212,9 @@ class Draft:
                 self._on_config(config, traits)
             case GpusRead() | Probed():
                 self._on_gpus(stimulus)
+            case GpuResetDone(gpu=gpu, outcome=outcome):
+                self._pend(*after_reset(scene_of(self.state, self.now), gpu, outcome))
+                self.requests.append(ReadGpus())
             case IsolationProbed():
                 self._on_isolation(stimulus)
             case Started() | Stopping() | ClockSet():
@@ -257,7 +262,7 @@ class Draft:
             dispatches={pool: known.shifted(by) for pool, known in self.state.dispatches.items()},
             queues=self.state.queues.shifted(by, self.now),
             debts=self.state.debts.shifted(by),
-            gpus=replace(self.state.gpus, tally=self.state.gpus.tally.shifted(by)),
+            gpus=self.state.gpus.shifted(by),
             opening={
                 generation: replace(one, written=one.written + by)
                 for generation, one in self.state.opening.items()

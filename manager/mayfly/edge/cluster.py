@@ -358,6 +358,11 @@ def _gpus(pool: model.PoolSpec) -> tuple[Row, ...]:
             "has no equivalent: the resource that `gpu_resource` names says who shares",
         ),
         (
+            ("heal",),
+            pool.heal != "off",
+            "has no equivalent: the cluster's GPUs are its administrator's to reset",
+        ),
+        (
             ("exclusive",),
             pool.takes_turns,
             "has no equivalent: the cluster says which pod has a GPU next",

@@ -390,6 +390,12 @@ class PoolTable(Table):
         ge=1,
         le=1000,
     )
+    heal: Literal["off", "reset"] = key(
+        model.PoolSpec,
+        "heal",
+        'what is done about a sick GPU that a reset may mend: nothing ("off"), or it is reset once nobody '
+        'uses it, at most once an hour ("reset"); all pools that may have the GPU have to say so',
+    )
     stuck_after: Duration = key(
         model.PoolSpec,
         "stuck_after",

@@ -99,6 +99,7 @@ def _pool_contradictions(
     if pool.gpus == 0 and pool.share:
         yield ("share",), "has no meaning in a pool without GPUs"
     yield from _turns(pool, providers)
+    yield from _heal(pool)
 
 
 def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
@@ -152,6 +153,12 @@ def _turns(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Whe
         why = "an agent that waits at its service for a job would keep its GPUs from all others"
         text = "that is for the embedded queue, and for a service that hands its jobs out"
         yield ("exclusive",), f'is "in turn", and {why}: {text}'
+
+
+def _heal(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """Where there is nothing to be reset."""
+    if pool.heal != "off" and pool.gpus == 0 and not pool.devices:
+        yield ("heal",), "has no meaning in a pool without GPUs"
 
 
 def _containers(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:

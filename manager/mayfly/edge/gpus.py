@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from mayfly.core.gpu_health import Process, Reading, Vitals
@@ -30,6 +31,7 @@ from mayfly.edge import gpu_gauges
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.leftover_processes import age_of, command_of
 from mayfly.edge.parent_groups import whose
 
 IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
@@ -218,6 +220,8 @@ class Session:
                 memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
                 capability=self._maybe(nvml.nvmlDeviceGetCudaComputeCapability, handle),
                 minor=self._maybe(nvml.nvmlDeviceGetMinorNumber, handle),
+                bus=self._bus(self._maybe(nvml.nvmlDeviceGetPciInfo, handle)),
+                links=self._links(handle),
             )
         except nvml.NVMLError as error:
             if error.value == 18:
@@ -226,6 +230,26 @@ class Session:
             return None
         self._last[index] = gpu
         return _Device(handle, gpu)
+
+    def _links(self, handle: Any) -> tuple[str, ...]:
+        """What is at the other ends of its NVLinks: other GPUs, or switches."""
+        nvml = self._nvml
+        found: dict[str, None] = {}
+        for link in range(nvml.NVML_NVLINK_MAX_LINKS):
+            state = self._maybe(nvml.nvmlDeviceGetNvLinkState, handle, link)
+            if state is None:
+                break  # it has no more, or none
+            if state:
+                end = self._maybe(nvml.nvmlDeviceGetNvLinkRemotePciInfo, handle, link)
+                found[self._bus(end)] = None
+        return tuple(end for end in found if end)
+
+    @staticmethod
+    def _bus(info: Any) -> str:
+        if info is None:
+            return ""
+        bus = info.busId
+        return (bus.decode(errors="replace") if isinstance(bus, bytes) else str(bus)).lower()
 
     def _register(self, device: _Device) -> None:
         """Have the driver report this GPU's errors; a GPU that is lost cannot be asked for its name then."""
@@ -293,6 +317,8 @@ class Session:
             split=split,
             capability=device.gpu.capability,
             minor=device.gpu.minor,
+            bus=device.gpu.bus,
+            links=device.gpu.links,
         )
         self._last[index] = gpu
         return gpu, vitals
@@ -391,7 +417,14 @@ def _process(pid: int, memory: int | None) -> Process:
     container = ContainerId(found.group(1)) if found is not None else None
     paths = (line.split(":", 2)[-1] for line in groups.splitlines())
     together = next((one for one in map(whose, paths) if one is not None), None)
-    return Process(pid, memory, container, agent=together.agent if together is not None else None)
+    return Process(
+        pid,
+        memory,
+        container,
+        agent=together.agent if together is not None else None,
+        command=command_of(pid),
+        age=age_of(pid),
+    )
 
 
 def _profile(name: str) -> str:
@@ -417,6 +450,7 @@ class GpuWatch:
         self._asked = threading.Event()
         self._stopping = False
         self._resting = False
+        self._aside: SimpleQueue[Callable[[Session], None]] = SimpleQueue()
         self.latest: Reading | None = None  # None: NVML has not answered yet
         self.since: float | None = None  # when the look under way began; None: none is
         self._thread = LastingThread(self._run, "nvml")
@@ -433,6 +467,11 @@ class GpuWatch:
 
     def ask(self) -> None:
         """Have it look soon; asking again while it looks makes it look once more."""
+        self._asked.set()
+
+    def aside(self, work: Callable[[Session], None]) -> None:
+        """Have something done that nobody may look at the GPUs beside: on this thread, between two looks."""
+        self._aside.put(work)
         self._asked.set()
 
     def pace(self, every: float) -> None:
@@ -458,6 +497,10 @@ class GpuWatch:
             if self._stopping:
                 session.close()
                 return
+            with suppress(Empty):
+                self._aside.get_nowait()(session)
+            if not self._aside.empty():
+                self._asked.set()
             if self._resting:
                 session.close()
                 continue

@@ -34,12 +34,12 @@ from mayfly.core.facts import (
     for_everybody,
 )
 from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
-from mayfly.core.memory import Agent, Job, Memory, Pause, Share, ShareKey, TurnAccount
+from mayfly.core.memory import Agent, Heal, Job, Memory, Pause, Share, ShareKey, TurnAccount
 from mayfly.core.model import Generation, JobId, PoolName, SlotName
 from mayfly.core.queue_estimate import likeness
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
-from mayfly.edge.history_rows import NOBODY, remembered
+from mayfly.edge.history_rows import HEALS, NOBODY, remembered
 from mayfly.edge.veiled import veiled
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
@@ -81,6 +81,7 @@ class History:
         self._identity = self._standing()
         self._shares_written: Mapping[ShareKey, Share] = {}
         self._turns_written: Mapping[PoolName, TurnAccount] = {}
+        self._heals_written: Mapping[str, Heal] = {}
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
@@ -121,6 +122,7 @@ class History:
         with translated("cannot read the history", self.path):
             memory = remembered(self._db.execute)
         self._shares_written, self._turns_written = memory.shares, memory.turns
+        self._heals_written = memory.heals
         return memory
 
     def commit(
@@ -150,6 +152,7 @@ class History:
             if cursor is not None:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
         self._shares_written, self._turns_written = after.shares, after.turns
+        self._heals_written = after.heals
         self._commits += 1
         return seq
 
@@ -188,6 +191,7 @@ class History:
             self._followers(touched.jobs, after)
         self._shares(after.shares)
         self._turns(after.turns)
+        self._heals(after.heals)
         return seq
 
     def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
@@ -348,6 +352,15 @@ class History:
                 self._db.execute(
                     "INSERT OR REPLACE INTO turns VALUES (?, ?, ?)",
                     (pool, account.used, account.since),
+                )
+
+    def _heals(self, heals: Mapping[str, Heal]) -> None:
+        """Those that are not as they were written last."""
+        for gpu, heal in heals.items():
+            if heal != self._heals_written.get(gpu):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    (f"{HEALS}{gpu}", json.dumps(asdict(heal))),
                 )
 
     def _started(self, fact: AgentOpened) -> None:

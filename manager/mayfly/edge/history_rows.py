@@ -14,6 +14,7 @@ from mayfly.core.memory import (
     Cordon,
     Doom,
     FailedRun,
+    Heal,
     Job,
     Memory,
     Pause,
@@ -35,6 +36,7 @@ from mayfly.core.model import (
     SlotName,
 )
 
+HEALS = "heal "  # what the keys of the resets of GPUs begin with
 NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 # Of a job all but what it runs, which may be a quarter of a mebibyte.
 JOB_COLUMNS = (
@@ -77,6 +79,10 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
     pauses = [
         json.loads(row["value"]) for row in rows("SELECT value FROM meta WHERE key = 'pause'")
     ]
+    heals = [
+        heal_from(json.loads(row["value"]))
+        for row in rows(f"SELECT value FROM meta WHERE key GLOB '{HEALS}*'")  # noqa: S608
+    ]
     return Memory(
         agents,
         slots,
@@ -85,6 +91,7 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         max([*serials, *(agent.serial for agent in agents.values())]),
         shares,
         turns,
+        {heal.gpu: heal for heal in heals},
     )
 
 
@@ -123,6 +130,14 @@ def slot_from(data: Mapping[str, Any]) -> SlotMemory:
     if known.get("failed_run") is not None:
         known["failed_run"] = FailedRun(**_known(FailedRun, known["failed_run"]))
     return SlotMemory(**known)
+
+
+def heal_from(data: Mapping[str, Any]) -> Heal:
+    """The last reset of a GPU, from its JSON."""
+    known = _known(Heal, data)
+    for key in ("together", "devices", "mig", "slots"):
+        known[key] = tuple(known.get(key) or ())
+    return Heal(**known)
 
 
 def _job_from(row: sqlite3.Row) -> Job:

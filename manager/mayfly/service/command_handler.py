@@ -16,6 +16,7 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    HealGpu,
     PauseManager,
     PlanAhead,
     RecycleSlots,
@@ -29,7 +30,7 @@ from mayfly.core.commands import (
 from mayfly.core.desire import desired
 from mayfly.core.model import Config, JobId, PoolName, Traits
 from mayfly.core.notice import Judge
-from mayfly.core.state import State
+from mayfly.core.state import State, scene_of
 from mayfly.core.submitting import Members
 from mayfly.edge.faults import Fault
 
@@ -69,6 +70,8 @@ class CommandHandler:
                 return replace(at, named={to: self.members(to)})
             case ReloadConfig():
                 return replace(at, reread=self._reread(state))
+            case HealGpu():
+                return replace(at, scene=scene_of(state, at.now))
             case PlanAhead():
                 return replace(at, plan=machine.foreseen(state, at.now, self.judge))
             case (

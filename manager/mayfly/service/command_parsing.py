@@ -15,6 +15,7 @@ from mayfly.core.commands import (
     Command,
     CordonSlots,
     DrainSlots,
+    HealGpu,
     PauseManager,
     Payload,
     PlanAhead,
@@ -167,6 +168,15 @@ def retry(request: CommandRequest) -> RetrySlots:
     return RetrySlots(request.by, _slots(request))
 
 
+def heal(request: CommandRequest) -> HealGpu:
+    """``{gpu, dry_run}``; no GPU means the only one that a reset may mend."""
+    return HealGpu(
+        request.by,
+        parameters.text(request.given.get("gpu"), "gpu"),
+        dry_run=parameters.flag(request.given.get("dry_run"), "dry_run"),
+    )
+
+
 def pause(request: CommandRequest) -> PauseManager:
     """``{note}``."""
     return PauseManager(request.by, _note(request))
@@ -211,6 +221,7 @@ COMMAND_ROUTES = (
     CommandRoute("POST", "/v1/resume", (), "act again", resume),
     CommandRoute("POST", "/v1/recycle", ("slots",), "fresh agents", recycle),
     CommandRoute("POST", "/v1/retry", ("slots",), "forget back-off", retry),
+    CommandRoute("POST", "/v1/gpus/heal", ("gpu", "dry_run"), "reset a sick GPU", heal),
     CommandRoute("POST", "/v1/reload", ("dry_run",), "read the config again", reload),
 )
 

@@ -6,11 +6,13 @@ Pure: values in, JSON-ready values out; without a manager it is made from one re
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_health import Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
+from mayfly.core.memory import Heal
 from mayfly.core.model import GpuVerdict, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.edge.process_owner import Owner, owner_of
@@ -30,9 +32,11 @@ def document(
     watched: bool = True,
     at_work: Collection[SlotName] = (),
     found: Iterable[GpuFinding] = (),
+    heals: Mapping[str, Heal] = MappingProxyType({}),
 ) -> dict[str, object]:
     """The whole document; ``leases`` has what each slot holds, ``late`` since when NVML has not answered,
-    ``at_work`` the slots whose agents have their GPUs now, and ``found`` what checks have found.
+    ``at_work`` the slots whose agents have their GPUs now, ``found`` what checks have found, and
+    ``heals`` the last reset of each GPU.
     """
     findings: Findings = {}
     for one in found:
@@ -54,7 +58,9 @@ def document(
         "at": rfc3339(reading.began) if reading is not None else None,
         "late_since": rfc3339(late) if late is not None else None,
         "problem": _problem(reading, watched=watched),
-        "gpus": [_gpu(gpu, vitals, holders, findings) for gpu in gpus or ()],
+        "gpus": [
+            {**_gpu(gpu, vitals, holders, findings), "heal": _heal(heals.get(gpu.uuid))} for gpu in gpus or ()
+        ],
         "slots": [_slot(slot, lease, verdicts.get(slot)) for slot, lease in leases.items()],
     }
 
@@ -96,6 +102,19 @@ def _gpu(
         "checks": findings.get(gpu.uuid, []),
         "split": gpu.split,
         "mig": [_part(part, vitals, holders, findings) for part in gpu.mig],
+    }
+
+
+def _heal(one: Heal | None) -> dict[str, object] | None:
+    if one is None:
+        return None
+    return {
+        "asked": rfc3339(one.asked),
+        "by": one.by,
+        "reason": one.reason,
+        "began": rfc3339(one.began) if one.began is not None else None,
+        "ended": rfc3339(one.ended) if one.ended is not None else None,
+        "failure": one.failure,
     }
 
 

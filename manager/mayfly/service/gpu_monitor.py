@@ -5,8 +5,9 @@ What the answers mean is decided in ``core/gpus.py``; nothing here waits or judg
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 
 from mayfly.core.desire import Survey
@@ -21,18 +22,23 @@ from mayfly.core.gpu_health import (
 )
 from mayfly.core.gpu_probe import mismatch, read
 from mayfly.core.gpus import LATE, PACE, PROBE_TIMEOUT, Gpus
+from mayfly.core.healing import ResetOutcome
 from mayfly.core.leases import Gpu
+from mayfly.core.memory import Heal
 from mayfly.core.model import Condition, EngineLines, GpuVerdict, ProbeVerdict, Severity, SlotName
-from mayfly.core.requests import PaceGpus, Probe
+from mayfly.core.requests import EndLeftover, PaceGpus, Probe, ResetGpu
 from mayfly.core.state import State
-from mayfly.core.stimuli import GpusRead, Probed
+from mayfly.core.stimuli import GpuResetDone, GpusRead, Probed
 from mayfly.edge.faults import Fault
-from mayfly.edge.gpus import GpuWatch, probe_script
+from mayfly.edge.gpu_reset import Reset
+from mayfly.edge.gpus import GpuWatch, Session, probe_script
 from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.leftover_processes import end_leftover
 from mayfly.engines.protocol import Engine
 from mayfly.service.gpu_document import document
 
 PROBERS = 4
+BEGUN_IN = 60.0  # seconds after which a reset that was asked for is not begun any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +53,21 @@ class GpuBoard:
     watched: bool
     at_work: frozenset[SlotName] = frozenset()  # slots whose agents have their GPUs now
     found: tuple[GpuFinding, ...] = ()  # by the health gate's checks
+    heals: Mapping[str, Heal] = field(default_factory=dict)  # the last of each GPU
 
 
 class GpuMonitor:
     """The threads that ask, and what was published last; used by the loop's thread, but for ``document``."""
 
     def __init__(
-        self, send: Callable[[GpusRead | Probed], None], engine: Engine, clock: Callable[[], float]
+        self,
+        send: Callable[[GpusRead | Probed | GpuResetDone], None],
+        engine: Engine,
+        clock: Callable[[], float],
     ) -> None:
         self._watch = GpuWatch(lambda reading: send(GpusRead(reading)), every=PACE)
         self._watching = False
+        self._send = send
         self._words = engine.lines
         self._prober = _Prober(engine, send, clock)
         self._published = GpuBoard(None, None, {}, {}, None, watched=False)
@@ -85,6 +96,23 @@ class GpuMonitor:
         """Have an agent say what it sees."""
         self._prober.look(probe)
 
+    def reset(self, request: ResetGpu) -> None:
+        """Have the GPU reset, while nobody else of ours looks at it."""
+        asked = time.monotonic()
+
+        def work(session: Session) -> None:
+            outcome = ResetOutcome(f"{request.gpu} was not reset: Mayfly failed", untouched=True)
+            try:
+                outcome = _reset(request, session, time.monotonic() - asked)
+            finally:
+                self._send(GpuResetDone(request.gpu, outcome))
+
+        self._watch.aside(work)
+
+    def end(self, request: EndLeftover) -> bool:
+        """End a process of an agent that has ended; whether it was one."""
+        return end_leftover(request.pid, request.container, request.agent)
+
     def publish(self, state: State, now: float) -> None:
         """Make what is known readable for everybody."""
         gpus, late = state.gpus, self._watch.since
@@ -101,6 +129,7 @@ class GpuMonitor:
                 if agent.lease and agent.at_work
             ),
             found=all_found(gpus.findings, gpus.verdicts),
+            heals=state.memory.heals,
         )
 
     def health(self, state: State, now: float) -> list[Condition]:
@@ -143,6 +172,15 @@ class GpuMonitor:
             for agent in gpus.unproven
         ]
         lines += _checked(gpus, state)
+        lines += [
+            Condition(
+                "gpu.heal_waits",
+                Severity.WARNING,
+                f"{uuid} waits to be reset: {why}",
+                f"mayfly gpus heal {uuid}",
+            )
+            for uuid, why in gpus.waits.items()
+        ]
         lines += _foreign_processes(gpus)
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines
@@ -163,6 +201,7 @@ def gpu_document(board: GpuBoard) -> dict[str, object]:
         watched=board.watched,
         at_work=board.at_work,
         found=board.found,
+        heals=board.heals,
     )
 
 
@@ -201,6 +240,28 @@ def _foreign_processes(gpus: Gpus) -> list[Condition]:
         )
         for uuid, process in foreign(lease, gpus.reading, Ours(gpus.ours, makers=gpus.makers))
     ]
+
+
+def _reset(request: ResetGpu, session: Session, waited: float) -> ResetOutcome:
+    """Reset it, where nothing is seen to use it in the last moment; what waited for too long is not begun."""
+    not_reset = f"{request.gpu} was not reset"
+    if waited > BEGUN_IN:
+        text = (
+            f"{not_reset}: NVML kept it waiting for {waited:.0f} s: see dmesg, then `mayfly retry`"
+        )
+        return ResetOutcome(text, untouched=True)
+    reading = session.read()
+    session.close()  # whoever has the driver open is a client that a reset is refused for
+    for uuid in request.devices:
+        vitals = reading.vitals.get(uuid)
+        for process in vitals.processes if vitals is not None else ():
+            if not process.gone:
+                text = f"{process.named} computes on {uuid}"
+                return ResetOutcome(
+                    f"{not_reset}: {text}: end it, then `mayfly gpus heal {request.gpu}`",
+                    untouched=True,
+                )
+    return Reset((request.gpu, *request.together), split=request.split).make()
 
 
 class _Prober:

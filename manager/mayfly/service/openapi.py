@@ -239,6 +239,7 @@ BODY: Mapping[str, Schema] = {
     "until": _or_null(_text("when the cordon ends by itself", **MOMENT)),
     "note": _or_null(_text("why, for whoever looks", maxLength=500)),
     "force": {**FLAG, "description": "end running jobs too"},
+    "gpu": _or_null(_text("by UUID; null: the only one that a reset may mend")),
     "dry_run": {**FLAG, "description": "say what would change and change nothing"},
 }
 REQUIRED = frozenset({"argv", "jobs", "repository", "tasks", "manifest", "digests"})
@@ -310,6 +311,15 @@ ANSWERS: Mapping[str, Schema] = {
     "POST /v1/resume": _object(paused=FLAG),
     "POST /v1/recycle": CHANGED,
     "POST /v1/retry": CHANGED,
+    "POST /v1/gpus/heal": _document(
+        "mayfly.heal/1",
+        gpu=TEXT,
+        together=NAMES,
+        mig=NAMES,
+        reason=TEXT,
+        stops=NAMES,
+        refusals=NAMES,
+    ),
     "POST /v1/reload": _object(dry_run=FLAG, added=NAMES, removed=NAMES),
 }
 MAKE = frozenset({"POST /v1/jobs", "POST /v1/runs"})  # something new, and say so by their status
@@ -331,6 +341,7 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
     403: ("forbidden",),
     404: (
         "no_such_path",
+        "no_such_gpu",
         "no_results",
         "no_such_slot",
         "no_such_job",

@@ -19,6 +19,7 @@ from mayfly.core.requests import (
     AskRoster,
     AskWaiting,
     CancelWaiting,
+    EndLeftover,
     Leave,
     Listen,
     Look,
@@ -29,6 +30,7 @@ from mayfly.core.requests import (
     ProbeIsolation,
     ReadGpus,
     Request,
+    ResetGpu,
     TryEnrolment,
 )
 from mayfly.core.stimuli import WitnessesRead
@@ -117,12 +119,24 @@ class RequestHandler:
                 self.services.listen(request)
             case Leave():
                 self.services.leave(request)
+            case ReadGpus() | PaceGpus() | Probe() | ResetGpu() | EndLeftover():
+                self._of_gpus(request)
+            case _:
+                assert_never(request)
+
+    def _of_gpus(self, request: ReadGpus | PaceGpus | Probe | ResetGpu | EndLeftover) -> None:
+        match request:
             case ReadGpus():
                 self.gpus.look()
             case PaceGpus():
                 self.gpus.pace(request)
             case Probe():
                 self.gpus.probe(request)
+            case ResetGpu():
+                self.gpus.reset(request)
+            case EndLeftover(pid=pid, gpu=gpu):
+                ended = self.gpus.end(request)
+                self.log.event("gpu.leftover", pid=pid, gpu=gpu, ended=ended)
             case _:
                 assert_never(request)
 

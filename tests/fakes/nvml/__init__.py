@@ -147,6 +147,11 @@ class Hardware:
         self.lines = [one for one in self.lines if one != line]
         self.say(" ".join((f"health gpu={gpu}", *said)))
 
+    def linked(self, *gpus: int) -> None:
+        """GPUs with an NVLink from each to the next, and from the last to the first."""
+        for one, other in zip(gpus, (*gpus[1:], gpus[0]), strict=True):
+            self.say(f"nvlink gpu={one} link=0 bus=00000000:{other + 1:02X}:00.0")
+
     # -- clocks ---------------------------------------------------------------------------------
 
     @property

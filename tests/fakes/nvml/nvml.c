@@ -10,6 +10,7 @@
  *                               why its clocks are lower than they could be, the bits of NVML's clocks event reasons
  *   mig gpu=0 slot=2 uuid=MIG-… name=1g.10gb memory=10240 used=0
  *   process gpu=0 pid=123 memory=512          (of a MIG device: slot=2 too)
+ *   nvlink gpu=0 link=0 bus=00000000:02:00.0  what is at the other end of a link; GPU 0 is at 00000000:01:00.0, and so on
  *   xid gpu=0 code=79           delivered once to every event set that was there before
  *   error CALL CODE [GPU]       CALL answers CODE, for that GPU alone or for all; * is every call
  *   slow CALL MILLISECONDS      CALL takes so long
@@ -576,5 +577,52 @@ int nvmlDeviceGetGpuFabricInfoV(handle h, struct fabric *f) {
     health_number(h, "fabric", 1, &f->status);
     health_number(h, "fabric", 2, &summary);
     if (version > 2) f->summary = summary;
+    return OK;
+}
+
+/* -- where GPUs are, and what they are linked with ------------------------------------------------------------ */
+
+struct pci { char legacy[16]; u32 domain, bus, device, id, subsystem; char bus_id[32]; };
+
+static void place(struct pci *p, const char *bus_id) {
+    memset(p, 0, sizeof *p);
+    snprintf(p->bus_id, sizeof p->bus_id, "%.31s", bus_id);
+    snprintf(p->legacy, sizeof p->legacy, "%.15s", strlen(bus_id) > 4 ? bus_id + 4 : "");
+    sscanf(bus_id, "%x:%x:%x", &p->domain, &p->bus, &p->device);
+}
+
+int nvmlDeviceGetPciInfo_v3(handle h, struct pci *p) {
+    LOOK(h);
+    char bus_id[32];
+    snprintf(bus_id, sizeof bus_id, "00000000:%02X:00.0", gpu_of(h) + 1);
+    place(p, bus_id);
+    return OK;
+}
+
+/* Whether the GPU has such a link, and where it leads. */
+static int link_end(int gpu, u32 link, char *bus_id, size_t size) {
+    char line[512];
+    FILE *file = fopen(getenv("NVML_STUB"), "r");
+    int found = 0;
+    while (file && !found && fgets(line, sizeof line, file))
+        if (!strncmp(line, "nvlink ", 7) && number(line, "gpu", 0) == (u64)gpu && number(line, "link", 0) == link) {
+            text(line, "bus", bus_id, size);
+            found = 1;
+        }
+    if (file) fclose(file);
+    return found;
+}
+
+int nvmlDeviceGetNvLinkState(handle h, u32 link, u32 *active) {
+    LOOK(h);
+    char bus_id[32];
+    *active = 1;
+    return link_end(gpu_of(h), link, bus_id, sizeof bus_id) ? OK : NOT_SUPPORTED;
+}
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(handle h, u32 link, struct pci *p) {
+    LOOK(h);
+    char bus_id[32];
+    if (!link_end(gpu_of(h), link, bus_id, sizeof bus_id)) return NOT_SUPPORTED;
+    place(p, bus_id);
     return OK;
 }

@@ -1,0 +1,99 @@
+"""A sick GPU that is reset: a real manager and Engine, NVML's stub, a stand-in ``nvidia-smi``."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.gpu_manager import GpuManager
+from tests.engine.private_engine import PrivateEngine
+from tests.engine.test_gpu_slots import pool
+from tests.fakes.nvidia_runtime import NvidiaRuntime
+from tests.fakes.nvidia_smi import NvidiaSmi
+from tests.fakes.nvml import Hardware, uuid
+from tests.harness import until
+
+pytestmark = pytest.mark.engine
+
+HEALS = 'heal = "reset"'
+
+
+@pytest.fixture
+def hardware() -> Iterator[Hardware]:
+    with Hardware(gpus=2) as made:
+        yield made
+
+
+@pytest.fixture
+def smi(hardware: Hardware) -> NvidiaSmi:
+    return NvidiaSmi(hardware)
+
+
+@pytest.fixture
+def manager(
+    engine: PrivateEngine, runtime: NvidiaRuntime, hardware: Hardware, smi: NvidiaSmi
+) -> Iterator[GpuManager]:
+    with GpuManager(engine.url, hardware, pool(1, more=HEALS), path=smi.folder) as made:
+        yield made
+
+
+def healed(manager: GpuManager) -> list[dict[str, object]]:
+    events = manager.json("events", "--limit", "1000")["events"]
+    return [event for event in events if event["event"] == "gpu.healed"]
+
+
+def test_a_gpu_whose_rows_wait_for_a_reset_is_reset_once_and_takes_jobs_again(
+    manager: GpuManager, hardware: Hardware, smi: NvidiaSmi
+) -> None:
+    manager.start()
+    hardware.gpu(0, remap="0,0,1,0")
+    (told,) = until(lambda: healed(manager), "the GPU is healed")
+    assert (told["gpu"], told.get("failure")) == (uuid(0), None)
+    assert "broken rows of memory" in str(told["reason"])
+    assert smi.resets == [f"--gpu-reset -i {uuid(0)}"]
+    manager.in_phase("idle", "gpu-0")
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    hardware.gpu(0, remap="0,0,1,0")  # again within the hour
+    (waits,) = until(lambda: manager.told("gpu.heal_waits"), "it waits for its hour")
+    assert "is not again for" in waits
+    assert len(smi.resets) == 1
+    plan = manager.cli("gpus", "heal", uuid(0), "--yes")
+    assert plan.returncode == 1
+    assert "is not again for" in plan.stderr
+
+
+def test_a_reset_that_the_driver_refuses_holds_the_slot_and_a_person_has_it_made_later(
+    manager: GpuManager, hardware: Hardware, smi: NvidiaSmi
+) -> None:
+    smi.faults("in-use")
+    manager.start()
+    hardware.gpu(0, remap="0,0,1,0")
+    until(lambda: healed(manager), "the reset is refused")
+    note = manager.in_phase("held", "gpu-0")["note"]
+    assert "the driver says that another client uses it" in note
+    smi.faults()
+    asked = manager.cli("gpus", "heal", uuid(0))
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    assert len(smi.resets) == 1
+    done = manager.cli("gpus", "heal", uuid(0), "--yes")
+    assert done.returncode == 0, done.stderr
+    assert f"{uuid(0)} is back in service" in done.stdout + done.stderr
+    manager.in_phase("idle", "gpu-0")
+    assert len(smi.resets) == 2
+
+
+def test_a_manager_that_is_killed_in_a_reset_makes_no_second_one(
+    manager: GpuManager, hardware: Hardware, smi: NvidiaSmi
+) -> None:
+    smi.faults("hang")
+    manager.start()
+    hardware.gpu(0, remap="0,0,1,0")
+    until(lambda: smi.hanging, "the reset hangs")
+    manager.kill(signal.SIGKILL)
+    manager.start(wait="answer")
+    note = manager.in_phase("held", "gpu-0")["note"]
+    assert "does not know whether the reset was made" in note
+    assert len(smi.resets) == 1
