@@ -51,9 +51,11 @@ class Service:
     session: bool = False
     cursor: int = 0
     room: int = 0
+    queued: int = 0  # jobs, ever
 
     def queue(self) -> Handed:
-        job = Handed(len(self.jobs) + 1)
+        self.queued += 1
+        job = Handed(self.queued)
         self.jobs.append(job)
         if not self.unasked:
             self.pending.append(("offered", job, ""))

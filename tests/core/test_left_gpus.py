@@ -1,0 +1,109 @@
+"""What is left on a GPU is looked for before the next gate opens there, whatever became of its slot."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core import machine
+from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.gpus import Gpus
+from mayfly.core.leases import Gpu
+from mayfly.core.memory import Agent, Memory
+from mayfly.core.model import (
+    ContainerId,
+    Desired,
+    Generation,
+    GpuVerdict,
+    Pending,
+    SlotName,
+    SlotSpec,
+    World,
+)
+from mayfly.core.stimuli import ClockSet
+from tests.core.simulator import Host, Manager, desire, judge, pool, specs
+
+ONE, OTHER = "GPU-0", "GPU-1"
+
+
+def slots(
+    name: str, *leases: str, in_turn: bool = False, share: bool = False
+) -> tuple[SlotSpec, ...]:
+    of = pool(name, len(leases), share=share)
+    exclusive = "in turn" if in_turn else of.exclusive
+    return specs(replace(of, exclusive=exclusive), leases=tuple((lease,) for lease in leases))
+
+
+def reading(at: float) -> Reading:
+    seen = (Gpu(ONE, 0), Gpu(OTHER, 1))
+    return Reading(at, at, gpus=seen, vitals={gpu.uuid: Vitals(0, 9, 0) for gpu in seen})
+
+
+def agent(of: SlotSpec) -> Agent:
+    """At work in that slot."""
+    return Agent(
+        *(Generation("g"), of.name, of.pool.name, 1, "f", "image", of.lease, 10.0),
+        container=ContainerId("a" * 64),
+        committed=20.0,
+        opened=21.0,
+    )
+
+
+BEFORE, AFTER = "a-0", "b-0"
+WORLDS = {
+    "a pool in turn is gone": (
+        desire(slots("a", ONE, in_turn=True), slots("b", ONE, in_turn=True)),
+        desire(slots("b", ONE, in_turn=True)),
+    ),
+    "a pool has another name": (desire(slots("a", ONE)), desire(slots("b", ONE))),
+    "a slot has another lease": (
+        desire(slots("a", ONE), slots("b", OTHER)),
+        desire(slots("a", OTHER), slots("b", ONE)),
+    ),
+    "no pool had GPUs for a while": (desire(slots("a", ONE)), desire(specs(pool("c")))),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), WORLDS.values(), ids=WORLDS)
+@pytest.mark.parametrize("made", [False, True], ids=["", "and what it made goes later"])
+def test_no_gpu_is_judged_by_what_was_seen_of_it_before_its_last_agent_ended(
+    before: Desired, after: Desired, made: bool
+) -> None:
+    at_work = agent(before.slots[0])
+    gpus = replace(Gpus(), since={SlotName(AFTER): 0.0}).read(reading(15.0))
+    gpus, _ = gpus.judged(before, Memory({at_work.generation: at_work}), World({}), 25.0)
+    gpus, _ = gpus.judged(after, Memory({at_work.generation: at_work}), World({}), 26.0)
+    gone = replace(at_work, exited=30.0)
+    if made:
+        gone = replace(gone, door=True, made=True, cleared=40.0)
+    gpus, _ = gpus.judged(after, Memory({gone.generation: gone}), World({}), 41.0)
+    last = desire(slots("b", ONE)) if not any(one.lease for one in after.slots) else after
+
+    def verdict(asked: float) -> GpuVerdict:
+        _, world = gpus.read(reading(asked)).judged(last, Memory(), World({}), 50.0)
+        return world.gpu_verdicts[SlotName(AFTER)]
+
+    end = 40.0 if made else 30.0
+    assert verdict(end - 1).pending is Pending.NOT_ASKED
+    assert verdict(end + 1).fit
+
+
+def test_where_slots_share_a_gpu_the_end_of_one_s_agent_asks_nothing_anew_for_the_other() -> None:
+    both = desire(slots("a", ONE, share=True), slots("b", ONE, share=True))
+    gone = replace(agent(both.slots[0]), exited=30.0)
+    gpus = replace(Gpus(), since=dict.fromkeys((SlotName("a-0"), SlotName("b-0")), 0.0))
+    _, world = gpus.read(reading(29.0)).judged(both, Memory({gone.generation: gone}), World({}), 31)
+    assert world.gpu_verdicts[SlotName("b-0")].fit
+
+
+@pytest.mark.parametrize("by", [-3600.0, 3600.0])
+def test_a_clock_that_was_set_keeps_no_gpu_waiting(by: float) -> None:
+    manager = Manager(Host(), desire(slots("a", ONE)))
+    state = replace(manager._ready(), gpus=Gpus().read(reading(manager.now)))
+    step = machine.step(state, manager.sight(), manager.now, judge)
+    assert step.state.gpus.verdicts[SlotName("a-0")].fit
+    later = machine.step(step.state, [ClockSet(by)], manager.now + by + 1.0, judge)
+    assert later.state.gpus.verdicts[SlotName("a-0")].fit
+    due = later.state.gpus.recheck(manager.now + by + 1.0)
+    assert due is None, "there is nothing to ask NVML again for"
