@@ -63,7 +63,7 @@ def test_a_gpu_without_persistence_mode_is_left_without(smi: NvidiaSmi, hardware
     [
         ("in-use", "the driver says that another client uses it", True),
         ("persistence-stays", "the driver says that another client uses it", True),
-        ("no-permission", "run Mayfly as root", True),
+        ("no-permission", "CAP_SYS_ADMIN", True),
         ("unsupported", "is not supported.: see dmesg, reboot", False),
         ("flood", "was not reset", False),
     ],

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from mayfly.core.model import ContainerId
+from mayfly.edge.leftover_processes import end_leftover
 from tests.engine.gpu_manager import GpuManager
 from tests.engine.private_engine import PrivateEngine
 from tests.engine.test_gpu_slots import pool
@@ -97,3 +99,38 @@ def test_a_manager_that_is_killed_in_a_reset_makes_no_second_one(
     note = manager.in_phase("held", "gpu-0")["note"]
     assert "does not know whether the reset was made" in note
     assert len(smi.resets) == 1
+
+
+def test_a_split_gpu_is_reset_as_a_whole_and_its_slots_get_what_is_made_again(
+    manager: GpuManager, hardware: Hardware, smi: NvidiaSmi
+) -> None:
+    hardware.mig(0, 2)
+    hardware.gpus = 1
+    hardware.write()
+    manager.configure(pool(2, more=HEALS))
+    manager.start()
+    hardware.gpu(0, remap="0,0,1,0", mig=1)
+    (told,) = until(lambda: healed(manager), "the GPU is healed")
+    assert told.get("failure") is None, told
+    again = [f"MIG-again-0-{number}" for number in range(2)]
+    assert str(told["detail"]).endswith(f"its MIG devices have new UUIDs: {', '.join(again)}")
+    assert len(smi.resets) == 1
+    for number in range(2):
+        manager.in_phase("idle", f"gpu-{number}")
+    assert [row["gpus"] for row in manager.json("gpus")["slots"]] == [[one] for one in again]
+    assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+
+
+def test_a_process_of_a_container_is_ended_as_that_container_s_and_as_no_other_s(
+    engine: PrivateEngine,
+) -> None:
+    container = ContainerId(
+        engine.docker("run", "-d", "--entrypoint", "sleep", "mayfly/local:cpu", "600")
+    )
+    try:
+        pid = int(engine.docker("inspect", "--format", "{{.State.Pid}}", container))
+        assert not end_leftover(pid, ContainerId("c" * 64), None)
+        assert end_leftover(pid, container, None)
+        assert engine.docker("wait", container) == "137"
+    finally:
+        engine.docker("rm", "-f", container)

@@ -140,7 +140,8 @@ class Reset:
             )
         if "insufficient permissions" in answer.text.lower():
             raise _Failed(
-                f"{gpu} was not reset: the driver does not let this user reset it: run Mayfly as root",
+                f"{gpu} was not reset: the driver lets only who has CAP_SYS_ADMIN: give Mayfly's unit the "
+                "drop-in of docs/reference/gpu.md (Healing), then `mayfly retry`",
                 untouched=True,
             )
         raise _Failed(f"{gpu} was not reset: {answer.why}: see dmesg, reboot, then `mayfly retry`")

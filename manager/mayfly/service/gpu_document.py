@@ -59,7 +59,8 @@ def document(
         "late_since": rfc3339(late) if late is not None else None,
         "problem": _problem(reading, watched=watched),
         "gpus": [
-            {**_gpu(gpu, vitals, holders, findings), "heal": _heal(heals.get(gpu.uuid))} for gpu in gpus or ()
+            {**_gpu(gpu, vitals, holders, findings), "heal": _heal(heals.get(gpu.uuid))}
+            for gpu in gpus or ()
         ],
         "slots": [_slot(slot, lease, verdicts.get(slot)) for slot, lease in leases.items()],
     }
