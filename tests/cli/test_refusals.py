@@ -236,6 +236,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "install --root": ANY,
     "doctor --strict": ALONE,
     "doctor --canary": [("doctor --canary nope", 4)],
+    "doctor --pools": [("doctor --pools --json", 2), ("doctor --pools --canary local-0", 2)],
+    "doctor --provider": [("doctor --provider azure", 2), ("doctor --pools --provider nope", 2)],
     "doctor --timeout": [
         ("doctor --timeout 5s", 2),
         *((f"doctor --canary local-0 --timeout {t}", 2) for t in ("nonsense", "0", "-5")),
