@@ -29,6 +29,7 @@ from mayfly.cli.examination import (
 )
 from mayfly.cli.exposure import Exposure
 from mayfly.core.desire import Hardware, ImageSeen, Survey
+from mayfly.core.gpu_checks import CheckSetting, CheckSeverity, GpuFinding
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -114,6 +115,9 @@ GPUS = replace(
     char_links=True,
     survey=replace(SEEN, images={"mayfly/local:cuda12.8": ImageSeen("sha256:2", GATE_PROTOCOL)}),
 )
+
+
+TURNED_DOWN = {"gpu.xid": CheckSetting(CheckSeverity.OFF)}
 
 
 def config_of(*pools: PoolSpec) -> Config:
@@ -264,6 +268,32 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "more addresses for networks",
     ),
     (replace(GPUS, hardware=NO_DRIVER), "gpu.driver", State.FAIL, "no driver", "nvidia-smi"),
+    (
+        replace(GPUS, hardware=replace(TWO, findings=(GpuFinding("gpu.xid", "GPU-a", "XID 79"),))),
+        "gpu.checks",
+        State.FAIL,
+        "gpu.xid: XID 79",
+        "mayfly gpus",
+    ),
+    (
+        replace(
+            GPUS,
+            hardware=replace(
+                TWO, findings=(GpuFinding("gpu.pcie_width", "GPU-a", "8 of 16", CheckSeverity.WARN),)
+            ),
+        ),
+        "gpu.checks",
+        State.WARN,
+        "8 of 16",
+        "mayfly gpus",
+    ),
+    (
+        replace(GPUS, config=Config(HostSpec("box", gpu_checks=TURNED_DOWN), (GPU,))),
+        "gpu.checks",
+        State.WARN,
+        "no slot is held for gpu.xid (off)",
+        "mayfly config show",
+    ),
     (
         replace(GPUS, hardware=Hardware((Gpu("GPU-a", 0),), (12, 8))),
         "gpu.leases",

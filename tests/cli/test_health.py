@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,17 @@ def test_a_sick_one_is_1_with_the_reason_in_one_sentence_and_its_neighbour_is_we
     assert uuid(1) in said
     assert health(hardware, "--gpu", uuid(0)) == (0, "")
     assert health(hardware) == (1, said), "without --gpu it is about all of them"
+
+
+def test_what_the_configuration_turns_down_is_no_illness(
+    hardware: Hardware, tmp_path: Path
+) -> None:
+    hardware.gpu(1, remap="0,0,1,0")
+    file = tmp_path / "config.toml"
+    file.write_text('[host.gpu_checks]\n"gpu.remap_pending" = "off"\n[[pool]]\nname = "a"\n')
+    assert health(hardware, "--config", str(file)) == (0, "")
+    file.write_text("[host.gpu_checks]\nnonsense = 1\n")
+    assert health(hardware, "--config", str(file))[0] == 1, "then the defaults count"
 
 
 @pytest.mark.parametrize("asked", ["GPU-00000009-1111-2222-3333-444444444444", "7"])

@@ -17,9 +17,10 @@ from urllib.parse import urlsplit
 
 from mayfly.cli.exposure import CONTAINERS_WEIGHT, EXPEDITED, Exposure, number_of
 from mayfly.cli.image_line import build_line
-from mayfly.core import images, naming
+from mayfly.core import gpu_checks, images, naming
 from mayfly.core.admission.grant import Bounds
 from mayfly.core.desire import Hardware, ImageSeen, Survey, leases_of, of_another
+from mayfly.core.gpu_checks import CheckSeverity, CheckTable
 from mayfly.core.injection import choose
 from mayfly.core.job_images import allows
 from mayfly.core.leases import devices_of
@@ -353,6 +354,28 @@ def _driver(facts: Facts) -> Iterator[Verdict]:
         yield fail("the driver answers and finds no GPU", "nvidia-smi -L")
     else:
         yield ok(f"NVML answers: {_many(len(facts.hardware.gpus), 'GPU')}")
+
+
+def _checks(facts: Facts) -> Iterator[Verdict]:
+    """What one reading shows against the GPUs, and which checks this host has turned down."""
+    if facts.config is None or not _wants_gpus(facts) or facts.hardware.gpus is None:
+        yield skip("no pool has GPUs, or they are not known")
+        return
+    for one in facts.hardware.findings:
+        tell = fail if one.severity is CheckSeverity.HOLD else warn
+        yield tell(f"{one.code}: {one.text}", "mayfly gpus")
+    table = CheckTable(facts.config.host.gpu_checks)
+    down = [
+        f"{code} ({table.severity(code)})"
+        for code, check in gpu_checks.CHECKS.items()
+        if check.severity is CheckSeverity.HOLD and table.severity(code) is not CheckSeverity.HOLD
+    ]
+    if down:
+        yield warn(
+            f"by the configuration no slot is held for {', '.join(down)}", "mayfly config show"
+        )
+    if not down and not facts.hardware.findings:
+        yield ok("nothing speaks against a GPU now")
 
 
 def _leases(facts: Facts) -> Iterator[Verdict]:
@@ -896,6 +919,7 @@ CHECKS: tuple[Check, ...] = (
     Check("engine.containers", "engine", "containers of jobs' own", _containers),
     Check("engine.addresses", "engine", "networks of jobs' own", _addresses),
     Check("gpu.driver", "gpus", "driver", _driver),
+    Check("gpu.checks", "gpus", "health", _checks),
     Check("gpu.leases", "gpus", "leases", _leases),
     Check("gpu.injection", "gpus", "way into containers", _injection),
     Check("gpu.stays", "gpus", "daemon-reload", _vanishing, WARNING),

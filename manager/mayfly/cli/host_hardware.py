@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mayfly.core.desire import Hardware
+from mayfly.core.gpu_checks import CheckTable
+from mayfly.core.gpu_gate import DEFAULTS
+from mayfly.core.gpus import Gpus
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.faults import Fault
 from mayfly.edge.gpus import read_once
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0  # seconds for NVML to answer
 
 
-def hardware() -> Hardware:
+def hardware(table: CheckTable = DEFAULTS) -> Hardware:
     """What NVML says now; where it says nothing, why."""
     told = Hardware(None, architecture=architecture(), catalogue=catalogue())
     try:
@@ -28,6 +31,7 @@ def hardware() -> Hardware:
         reading.gpus,
         reading.cuda,
         driver=reading.driver,
+        findings=Gpus(table=table).read(reading).findings,
         architecture=told.architecture,
         catalogue=told.catalogue,
     )
@@ -44,7 +48,7 @@ def hardware_for(config: Config) -> Hardware:
         )
     if all(pool.gpus == 0 for pool in config.pools):
         return Hardware((), architecture=architecture(), catalogue=catalogue())
-    return hardware()
+    return hardware(CheckTable(config.host.gpu_checks))
 
 
 def _with(told: Hardware, *, unknown: str) -> Hardware:

@@ -6,17 +6,19 @@ It asks NVML itself, and the manager, where one runs, for what that has seen bef
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mayfly.cli.options import ConfigOption, SocketOption
-from mayfly.cli.talk import client
+from mayfly.cli.talk import client, config_path
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.quantities import whole_number
 
 if TYPE_CHECKING:
     from mayfly.cli.client import Client
+    from mayfly.core.gpu_checks import CheckTable
     from mayfly.core.gpu_health import Reading
 
 SICK = 1
@@ -45,13 +47,25 @@ def health(
             raise Usage(
                 f"--gpu {name}: a UUID as `mayfly gpus` shows it (GPU-…, MIG-…), or a number"
             )
-    code, text = _judged(gpu or [], client(ctx, socket, config), wait)
+    table = _checks(config_path(ctx, config))
+    code, text = _judged(gpu or [], client(ctx, socket, config), wait, table)
     if text:
         print(text)
     raise typer.Exit(code)
 
 
-def _judged(names: list[str], manager: Client, wait: float) -> tuple[int, str]:
+def _checks(path: str | None) -> CheckTable:
+    """What this host's configuration says of the checks; where it has none that can be read, the defaults."""
+    from mayfly.core.gpu_checks import CheckTable  # noqa: PLC0415
+    from mayfly.edge.faults import Fault  # noqa: PLC0415
+    from mayfly.providers.configuration import load  # noqa: PLC0415  pydantic
+
+    with suppress(Fault):
+        return CheckTable(load(path).config.host.gpu_checks)
+    return CheckTable()
+
+
+def _judged(names: list[str], manager: Client, wait: float, table: CheckTable) -> tuple[int, str]:
     from mayfly.edge.faults import Fault  # noqa: PLC0415
     from mayfly.edge.gpus import read_once  # noqa: PLC0415  NVML's binding
 
@@ -68,7 +82,7 @@ def _judged(names: list[str], manager: Client, wait: float) -> tuple[int, str]:
     asked = [known.get(name, name) for name in names] or [*known.values()]
     if not asked:
         return SICK, "NVML shows no GPU on this host"
-    found = [_of(uuid, reading) for uuid in asked]
+    found = [_of(uuid, reading, table) for uuid in asked]
     sick = [text for code, text in found if code == SICK]
     unknown = [text for code, text in found if code == NOT_KNOWN]
     if sick or unknown:
@@ -77,13 +91,13 @@ def _judged(names: list[str], manager: Client, wait: float) -> tuple[int, str]:
     return (SICK, told) if told else (0, "")
 
 
-def _of(uuid: str, reading: Reading) -> tuple[int, str]:
+def _of(uuid: str, reading: Reading, table: CheckTable) -> tuple[int, str]:
     """What NVML shows of one now: whoever is at work on it has nothing to do with that."""
     from mayfly.core.gpu_gate import judge  # noqa: PLC0415
     from mayfly.core.gpu_health import Ours, Tenant  # noqa: PLC0415
 
     tenant = Tenant((uuid,), since=reading.began, at_work=True)
-    verdict = judge(tenant, reading, {}, reading.gpus or (), Ours())
+    verdict = judge(tenant, reading, {}, reading.gpus or (), Ours(), table)
     if verdict.sick is not None:
         return SICK, verdict.sick
     problem = reading.vitals[uuid].problem

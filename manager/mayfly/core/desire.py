@@ -16,6 +16,7 @@ from mayfly import __version__
 from mayfly.core import images, injection, job_images, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.client_release import ClientRecords
+from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_health import ForeignContainer
 from mayfly.core.gpu_labels import branches_of, labels
 from mayfly.core.image_line import build_line
@@ -120,6 +121,7 @@ class Hardware:
     cuda: images.Version | None = None  # the highest that the driver runs; None: not known
     unknown: str = ""  # why gpus is None
     driver: str = ""  # its version; "": not known
+    findings: tuple[GpuFinding, ...] = ()  # what one reading shows against the GPUs
     pending: bool = False  # gpus is None because NVML has not been heard yet
     architecture: str = "amd64"
     catalogue: Catalogue = field(default_factory=Catalogue)
