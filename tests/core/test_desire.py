@@ -11,6 +11,8 @@ import pytest
 
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.desire import Hardware, ImageSeen, Survey, desired, fingerprint, references
+from mayfly.core.gpu_health import Reading
+from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
@@ -301,3 +303,14 @@ def test_an_agent_that_waits_at_its_service_is_made_again_for_other_labels() -> 
     assert few.fingerprint != more.fingerprint
     here = (wanted("count", embedded=True), wanted("count", "driver", embedded=True))
     assert here[0].fingerprint == here[1].fingerprint
+
+
+def test_what_is_desired_follows_the_driver_that_nvml_says() -> None:
+    gpus = Gpus(catalogue=catalogue()).use_config(config(pool()))
+    slots: list[SlotSpec] = []
+    for driver in ("570.1", "580.1"):
+        gpus = gpus.read(Reading(1.0, 1.1, driver, (13, 0), GPUS[:1]))
+        slots += want(pool(gpu_labels=("driver",)), hardware=gpus.hardware).slots
+    old, new = slots
+    assert (old.labels[:1], new.labels[:1]) == (("driver-570",), ("driver-580",))
+    assert old.fingerprint != new.fingerprint

@@ -116,6 +116,16 @@ def test_labels_that_were_changed_are_given_to_the_set_that_is_there(bench: Benc
     assert "big" in one.labels
 
 
+def test_a_label_that_is_not_true_any_more_is_taken_from_the_set(bench: Bench) -> None:
+    provider = bench.provider()
+    provider.listen(word(labels=("driver-570", "driver-latest")))
+    provider.listen(word(labels=("driver-570",)))
+    one = bench.fake.the_set("box-gpu")
+    assert one is not None
+    assert "driver-570" in one.labels
+    assert "driver-latest" not in one.labels
+
+
 def test_a_server_that_drops_labels_is_told_of_with_what_reaches_the_set(bench: Bench) -> None:
     bench.fake.labels_kept = False
     provider = bench.provider(scale_set="lab")

@@ -64,6 +64,8 @@ def labels(
 
     ``branches`` are the drivers' branches that ``driver`` is compared with, such as ``("535", "580")``.
     """
+    if not lease:
+        return ()
     parts = [part for gpu in gpus for part in _parts(gpu) if _uuid(part) in lease]
     found: dict[str, None] = {}
     kinds: dict[GpuLabel, Iterable[str]] = {
@@ -76,7 +78,7 @@ def labels(
         "driver": _drivers(driver, branches),
     }
     for kind in ("name", "cuda", "model", "memory", "compute", "count", "driver"):
-        if lease and kind in wanted:
+        if kind in wanted:
             found |= dict.fromkeys(label[:LONGEST].rstrip(".-") for label in kinds[kind])
     return tuple(label for label in found if label)[:MOST]
 

@@ -170,10 +170,11 @@ class ScaleSetGitHub:
             sessions.end(session)
 
     def _listened(self, word: Listen) -> Delivery:
-        _, runners, sessions = self._of_set()
+        scale_set, runners, sessions = self._of_set()
         session = self._session
         if session is None:
             return self._begun(word)
+        scale_set.number(labels_of(self._pool, word.labels))  # what its agents are may have changed
         interrupt = Interrupt()
         with self._lock:
             self._interrupt = (word.turn, interrupt)
