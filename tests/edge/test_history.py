@@ -243,6 +243,28 @@ def test_of_more_than_the_bound_the_newest_stay(tmp_path: Path) -> None:
     history.close()
 
 
+def test_the_gpus_of_agents_whose_gates_were_opened_are_told_with_their_times(
+    tmp_path: Path,
+) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    gpus: list[tuple[str, ...]] = [("GPU-1", "MIG-2"), ("GPU-1",), (), ("GPU-3",)]
+    for number, lease in enumerate(gpus):
+        made, exited, *_ = lived(number, T + 100 * number)
+        assert isinstance(made, AgentCreated)
+        assert isinstance(exited, AgentExited)
+        kept(history, replace(made, agent=replace(made.agent, lease=lease)))
+        if number != 1:  # that one's gate was never opened
+            kept(history, AgentOpened(T + 100 * number, exited.generation))
+        kept(history, replace(exited, at=T + 100 * number + 50))
+    assert reader.gpu_stints(T, 10) == [
+        (T + 300, T + 350, ("GPU-3",)),
+        (T, T + 50, ("GPU-1", "MIG-2")),
+    ]
+    assert len(reader.gpu_stints(T, 1)) == 1
+    assert reader.gpu_stints(T + 60, 10) == [(T + 300, T + 350, ("GPU-3",))]
+    history.close()
+
+
 LONG = ("sh", "-c", "x" * 130_000, "é" * 60_000)
 
 

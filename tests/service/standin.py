@@ -279,6 +279,9 @@ class Standing:
     def standing(self, job: str) -> Mapping[str, Any]:
         return self.told.get(job, {})
 
+    def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        return {job: self.standing(job) for job in jobs}
+
 
 def nobody_there(command: AttachAgent, _: Wanted) -> Reply:
     """No slot and no job has anybody."""

@@ -243,3 +243,19 @@ def test_a_job_of_a_pool_in_turn_is_told_who_has_its_gpu_and_who_is_next() -> No
         {"position": 1, "starts_at": None, "why": f"it is next in pool c; {has}"},
         {"position": 2, "starts_at": None, "why": f"1 job is before it in pool c; {has}"},
     ]
+
+
+def test_of_many_jobs_it_is_asked_once_how_long_those_of_their_pool_run() -> None:
+    asked: list[str] = []
+
+    class Counted(Lasted):
+        def likenesses(self, pool: str) -> dict[JobId, str]:
+            asked.append(pool)
+            return super().likenesses(pool)
+
+    waiting = [job(f"w{n}", 10 + n) for n in range(5)]
+    view = replace(queue(*BUSY, *waiting), runs=Counted())
+    found = view.standings([one.id for one in waiting])
+    assert asked == ["a"]
+    assert found == {one.id: view.standing(one.id) for one in waiting}
+    assert [row["position"] for row in found.values()] == [1, 2, 3, 4, 5]

@@ -417,9 +417,9 @@ class Control:
         positions = self._queue.positions()
         return [self._listed(caller, positions, row) for row in self._reader.job_rows(jobs)]
 
-    def standing(self, job: str) -> Row:
-        """Of a queued job: ``position``, ``starts_at`` and ``why``, as ``/v1/jobs/JOB`` has them."""
-        return _stamped(self._queue.standing(job))
+    def standings(self, jobs: Sequence[str]) -> Mapping[str, Row]:
+        """Of queued jobs: ``position``, ``starts_at`` and ``why``, as ``/v1/jobs/JOB`` has them."""
+        return {job: _stamped(row) for job, row in self._queue.standings(jobs).items()}
 
     def _jobs_in_pages(
         self, head: bytes, jobs: Sequence[JobId], shown: Callable[[Row], Row]

@@ -5,7 +5,7 @@ Asked from the threads of the control socket. It changes nothing, and what it sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -51,6 +51,9 @@ class QueueView(Protocol):
     def standing(self, job: str) -> Mapping[str, Any]:
         """Of a queued job: ``position``, ``starts_at`` and ``why``; else nothing."""
 
+    def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """The same of several, in the time of few."""
+
 
 class NoQueue:
     """Where nothing is known."""
@@ -67,6 +70,11 @@ class NoQueue:
     def standing(self, job: str) -> Mapping[str, Any]:
         """Nothing."""
         del job
+        return {}
+
+    def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
+        """Nothing."""
+        del jobs
         return {}
 
 
@@ -124,13 +132,24 @@ class LiveQueue:
 
     def standing(self, job: str) -> dict[str, Any]:
         """Of a queued job: ``position``, ``starts_at`` and ``why``; else nothing."""
+        return self.standings([job])[job]
+
+    def standings(self, jobs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """The same of several; how long jobs of a pool run is asked once."""
         state = self.state()
+        asked: dict[PoolName, Callable[[Job], float | None]] = {}
+        return {job: self._standing(state, job, asked) for job in jobs}
+
+    def _standing(
+        self, state: State, job: str, asked: dict[PoolName, Callable[[Job], float | None]]
+    ) -> dict[str, Any]:
         known = state.memory.jobs.get(JobId(job))
         if known is None or known.agent is not None:
             return {}
         ordered = self._orders(state).get(known.pool, ()) if waits(known) else ()
         place = next((at for at, one in enumerate(ordered, start=1) if one.id == known.id), 0)
-        lasting = self._lasting(known.pool)
+        lasting = asked.get(known.pool) or self._lasting(known.pool)
+        asked[known.pool] = lasting
         room = room_of(
             known.pool,
             state.desired,

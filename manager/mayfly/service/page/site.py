@@ -202,10 +202,9 @@ class Site:
         runs = self._ask("/v1/runs", ANYBODY, limit=RUNS_SHOWN).get("runs", [])
         listing = self._control.listing(JobsWanted(limit=ENDED_SHOWN))
         running = self._rows(listing.running[:RUNNING_SHOWN])
-        queued = [
-            {**row, **self._control.standing(str(row["job"]))}
-            for row in self._rows(listing.queued[: views.QUEUED])
-        ]
+        next_ones = listing.queued[: views.QUEUED]
+        standings = self._control.standings(next_ones)
+        queued = [{**row, **standings.get(str(row["job"]), {})} for row in self._rows(next_ones)]
         return views.Seen(
             status=status,
             gpus=gpus,
@@ -318,7 +317,7 @@ class Site:
         rows = self._control.rows_of(visitor.caller, [JobId(job)])
         if not rows:
             raise NoAnswer(404, f"There is no job {job}.")
-        return {**rows[0], **self._control.standing(job)}, False
+        return {**rows[0], **self._control.standings([job]).get(job, {})}, False
 
     def _log(self, request: Request, visitor: Visitor, job: str) -> HttpReply:
         del request
