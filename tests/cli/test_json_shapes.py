@@ -74,7 +74,8 @@ def test_the_gpus_and_what_each_slot_has_of_them() -> None:
     (row,), (slot,) = gpus, slots
     assert row.keys() == {
         *("uuid", "index", "name", "compute", "memory", "used", "utilisation", "processes"),
-        *("energy", "throttled", "problem", "slots", "at_work", "checks", "split", "mig", "heal"),
+        *("energy", "throttled", "temperature", "problem", "slots", "at_work", "checks", "split"),
+        *("mig", "heal"),
     }
     assert (row["slots"], row["compute"]) == (["a-0"], "9.0")
     assert slot == {"slot": "a-0", "gpus": ["GPU-1"], "health": "unknown", "text": "", "code": None}

@@ -61,6 +61,7 @@ def read(hardware: Hardware) -> Iterator[Reader]:
 
 def test_driver_cuda_and_every_gpu_are_told(hardware: Hardware, read: Reader) -> None:
     hardware.gpu(1, name="NVIDIA_H100", cc="9.0", memory=81920, used=1024, util=37, ecc=2)
+    hardware.say("clocks gpu=1 temperature=63")
     found = read()
     assert found["driver"] == "570.86.15"
     assert found["cuda"] == [12, 8]
@@ -70,6 +71,7 @@ def test_driver_cuda_and_every_gpu_are_told(hardware: Hardware, read: Reader) ->
     assert (gpu["name"], gpu["memory"]) == ("NVIDIA H100", 81920 * 2**20)
     vitals = found["vitals"][uuid(1)]
     assert (vitals["used"], vitals["utilisation"], vitals["ecc"]) == (1024 * 2**20, 37, 2)
+    assert vitals["temperature"] == 63
 
 
 def test_mig_devices_are_told_with_gaps_between_their_numbers(

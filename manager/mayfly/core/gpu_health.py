@@ -75,6 +75,7 @@ class Vitals:
     remap_failed: bool = False
     energy: int | None = None  # millijoules since the driver was loaded; None: it has no counter
     throttles: tuple[Throttle, ...] | None = None  # None: NVML cannot tell (MIG)
+    temperature: int | None = None  # degrees Celsius; None: NVML cannot tell (MIG)
     problem: str | None = None  # what NVML answers instead, a whole sentence
     lost: bool = False  # it is not there any more, or answers nothing before it is reset
     needs_reset: bool = False  # the latter

@@ -58,6 +58,7 @@ _MEANINGS = {
     27: "the GPU is not ready yet",
     999: "the driver fails without saying why: see dmesg; inside a container, its devices were taken away",
 }
+CORE = 0  # NVML_TEMPERATURE_GPU
 _AGAIN = frozenset({1, 15, 16, 18, 999})  # after these the session is opened anew
 _NEEDS_RESET = 16
 _LOST = frozenset({15, _NEEDS_RESET})
@@ -348,6 +349,7 @@ class Session:
             remap_failed=bool(rows[3]),
             energy=gpu_gauges.maybe(nvml, nvml.nvmlDeviceGetTotalEnergyConsumption, handle),
             throttles=self._throttles(handle),
+            temperature=gpu_gauges.maybe(nvml, nvml.nvmlDeviceGetTemperature, handle, CORE),
             gauges=gpu_gauges.read(nvml, handle),
         )
 

@@ -144,6 +144,7 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
             "utilisation": None,
             "energy": None,
             "throttled": None,
+            "temperature": None,
             "processes": [],
             "problem": "it is gone",
         }
@@ -153,6 +154,7 @@ def _state(vitals: Vitals | None, memory: int) -> dict[str, object]:
         "utilisation": vitals.utilisation,
         "energy": vitals.energy / 1000 if vitals.energy is not None else None,
         "throttled": list(vitals.throttles) if vitals.throttles is not None else None,
+        "temperature": vitals.temperature,
         "processes": [
             {
                 "pid": process.pid,

@@ -37,5 +37,6 @@ class LabPage:
             self.manager.started(job)
         for gpu in range(2):
             self.hardware.gpu(gpu, used=61000 + 7000 * gpu, util=93 - 20 * gpu)
+            self.hardware.say(f"clocks gpu={gpu} temperature={61 + gpu}")
         self.hardware.process(1, os.getpid())
         return [failed, *jobs]
