@@ -10,6 +10,7 @@ import pwd
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import count
@@ -19,12 +20,13 @@ from typing import Any
 import pytest
 
 from mayfly.core.commands import Caller, CancelJobs
+from mayfly.core.quantities import rfc3339
 from mayfly.edge.page_http import PLACES, UNSENT
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.control import Control
 from mayfly.service.page import streams, views
 from mayfly.service.page.site import HEADERS, Site
-from mayfly.service.page.strip import Stints
+from mayfly.service.page.strip import DAY, Stints
 from mayfly.service.page.visitor import Visitors
 from tests.service.standin import Row, StandIn, job, run, slot, status
 
@@ -210,6 +212,18 @@ def test_a_gpu_says_whose_it_is_and_who_is_on_it_that_is_not_ours(
     assert "local-0: j1train · ann · /srv/git/lab.git" in row[5]
     assert "not ours: eve, PID 77, since 2026-11-21 08:00 UTC" in row[5]
     assert "78" not in row[5]
+
+
+def test_seven_days_of_a_gpu_have_what_runs_now_and_what_has_ended(
+    manager: StandIn, serve: Serve
+) -> None:
+    now = time.time()
+    manager.gpus = gpus()
+    manager.account.stints = [(now - 2 * DAY, now - DAY, ("GPU-1",))]
+    assert "14 % of seven days" in cells(serve().page(), "gpus")[0][6]
+    since = rfc3339(now - DAY)
+    manager.publish(status(slot("local-0", phase="busy", gpus=["GPU-1"], since=since)))
+    assert "29 % of seven days" in cells(serve().page(), "gpus")[0][6]
 
 
 def test_what_a_host_without_nvml_says_is_shown(manager: StandIn, serve: Serve) -> None:

@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mayfly.core.commands import Caller
-from mayfly.core.model import JobId, JobState
+from mayfly.core.model import JobId, JobState, Phase
+from mayfly.core.quantities import parse_time
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted
 from mayfly.edge.http_connection import (
@@ -36,7 +37,7 @@ from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control, Listing
 from mayfly.service.page import streams, views
 from mayfly.service.page.markup import Child, Html, document, el, join
-from mayfly.service.page.strip import Stints, Week, week
+from mayfly.service.page.strip import Stint, Stints, Week, week
 from mayfly.service.page.visitor import Visitor, Visitors, form
 
 HTML = "text/html; charset=utf-8"
@@ -208,7 +209,7 @@ class Site:
         return views.Seen(
             status=status,
             gpus=gpus,
-            week=self._week() if gpus.get("gpus") else None,
+            week=self._week(status) if gpus.get("gpus") else None,
             queued=queued,
             queued_in_all=len(listing.queued),
             others=[*running, *self._rows(listing.ended[:ENDED_SHOWN])],
@@ -216,10 +217,16 @@ class Site:
             whose=self._whose(running, runs),
         )
 
-    def _week(self) -> Week:
+    def _week(self, status: Mapping[str, Any]) -> Week:
+        """The strips, with the agents that are at work now."""
         now = self._now()
         found, whole = self._stints.last(now, time.monotonic())
-        return week(found, now, whole=whole)
+        current = [
+            Stint(parse_time(str(slot["since"])), now, tuple(slot["gpus"]))
+            for slot in status.get("slots", ())
+            if slot.get("phase") == Phase.BUSY and slot.get("since") and slot.get("gpus")
+        ]
+        return week([*current, *found], now, whole=whole)
 
     def _whose(
         self, running: Sequence[views.Row], runs: Sequence[views.Row]
