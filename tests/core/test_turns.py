@@ -465,7 +465,8 @@ PATIENCE = 9.0
 
 
 def days(seed: int, seconds: float, longest: float, faults: float) -> Days:
-    # Of one GPU each; the others' are as much work, so four and a half are busy.
+    # Of one GPU each; the others' are as much work, so all are busy for most of the time. A service is asked
+    # several times a minute whether it answers: the manager wakes seldom, so that days cost minutes.
     narrow = longest / 3
     rates = {"a": narrow, "b": 4 * narrow, "c": 8 * narrow, POOL: 4 * narrow}
     found = Days(
@@ -475,6 +476,7 @@ def days(seed: int, seconds: float, longest: float, faults: float) -> Days:
         faults=faults,
         rates={PoolName(name): rate for name, rate in rates.items()},
         patience=PATIENCE * longest,
+        rest=longest / 6,
         others=OTHERS,
     )
     found.pass_time(seconds)

@@ -256,6 +256,7 @@ class Days:
     rates: Mapping[PoolName, float] = field(
         default_factory=dict
     )  # seconds between two jobs, in the mean
+    rest: float = 0.0  # seconds that the manager rests at the least while nothing happens
     patience: float = DAY  # seconds in which a pool whose jobs wait has a turn
     # pools in place of which there may be one of those, or none, for a while
     others: Mapping[PoolName, tuple[PoolSpec, ...]] = field(default_factory=dict)
@@ -269,7 +270,7 @@ class Days:
     jobs: int = 0
     happened: Counter[str] = field(default_factory=Counter)  # faults, by kind
     until: float = 0.0
-    abrupt: bool = False  # the manager dies at the next event, while it acts
+    abrupt: bool = False  # the manager dies as it acts, once there is something to do
 
     def __post_init__(self) -> None:
         self.usual = self.manager.pools
@@ -290,16 +291,18 @@ class Days:
             due, _, what, which = heappop(self.events)
             self.manager.host.now = max(self.manager.now, due)
             getattr(self, f"_{what}")(which)
+            if self.abrupt and what in ("come", "end"):
+                self._die()
             self._settle()
         self.manager.host.now = self.until
 
     def _settle(self) -> None:
         """Everything that follows at once does; who may wait for long waits from now."""
-        if self.abrupt:
-            self._die()
         wake = self.manager.settled()
-        if wake is not None and (not self.events or wake < self.events[0][0]):
-            self.at(wake - self.manager.now, "wake")
+        if wake is not None:
+            rest = max(self.rest, wake - self.manager.now)
+            if not self.events or self.manager.now + rest < self.events[0][0]:
+                self.at(rest, "wake")
         for generation, one in self.manager.host.boxes.items():
             works = one.working if not one.queue else one.running and one.job is not None
             if works and generation not in self.lasts:
