@@ -1,12 +1,13 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel image manager-image demo check test test-real test-kubernetes kube-lab lint bench soak coverage
+.PHONY: help venv wheel image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
 	@echo 'make check     the tests that need no Docker Engine'
 	@echo 'make test      all tests, on real Docker Engines'
 	@echo 'make test-real against a real Gitea, and the SDKs of others'
+	@echo 'make test-gpu  on a real NVIDIA GPU, where this host has one'
 	@echo 'make test-kubernetes  on a real Kubernetes of one node, 200 jobs with faults too'
 	@echo 'make coverage  the tests of make check, and which lines they ran'
 	@echo 'make bench     the numbers, into build/bench.json'
@@ -42,6 +43,10 @@ test:
 # WORKERS=1. Gitea's server and runner are built first, once: several minutes; the SDKs of others are fetched: a minute or two.
 test-real:
 	@scripts/test-real
+
+# MAYFLY_GPU_SETTINGS=1 locks and unlocks the GPU's clocks and resets it, too. Without a GPU all of them are left out, and counted.
+test-gpu:
+	@scripts/test-gpu
 
 # What the next target needs: a Kubernetes, built once. Twenty minutes of one processor.
 kube-lab:

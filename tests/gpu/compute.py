@@ -1,7 +1,7 @@
-"""A CUDA program without a toolkit: kernels as PTX, through the driver's own library. One JSON object on stdout.
+"""A CUDA program without a toolkit: kernels as PTX, through the driver's library. One JSON object on stdout.
 
     python3 compute.py add                    1,048,576 additions, and their sum as the GPU has it
-    python3 compute.py measure [SECONDS]      how fast it copies and computes, the best of what fits in that time
+    python3 compute.py measure [SECONDS]      how fast it copies and computes, the best of that time
     python3 compute.py hold MIB SECONDS       so much of its memory for so long, filled
     python3 compute.py burn SECONDS           as much work as it can take
 
