@@ -100,6 +100,13 @@ class Service:
         self.pending.append(("over", job, name))
         self.host.ends(generation, 0)
 
+    def gives_up(self, generation: Generation) -> None:
+        """Its job's agent is gone, and the service has noticed."""
+        for job in self.jobs:
+            if job.state == "running" and generation in job.by:
+                job.state = "over"
+                self.pending.append(("over", job, ""))
+
     def counts(self) -> JobCounts:
         running = sum(1 for job in self.jobs if job.state == "running")
         assigned = sum(1 for job in self.jobs if job.state == "assigned")

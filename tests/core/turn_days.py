@@ -383,6 +383,8 @@ class Days:
         manager, generation = self.manager, Generation(which)
         one = manager.host.boxes.get(generation)
         if one is None or not one.running:
+            if isinstance(manager, ServedTurns):
+                manager.service.gives_up(generation)
             return
         if one.queue:
             manager.host.ends(generation, self.random.choice((0, 0, 0, 1)))
