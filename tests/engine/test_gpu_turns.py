@@ -102,7 +102,7 @@ def test_a_wide_job_has_its_turn_and_a_gpu_that_falls_off_under_it_holds_who_has
     assert sorted(slots) == ["one-0", "one-1"]
     hardware.gpus = 1
     hardware.write()
-    held = manager.in_phase("held", "one-1")["note"]
+    held = manager.in_phase("held", "both-0")["note"]
     assert held.startswith(f"{uuid(1)} is not there any more")
     assert manager.job(wide)["state"] == "running", "nobody ends its job"
     manager.let_go(wide)
@@ -115,6 +115,33 @@ def test_a_wide_job_has_its_turn_and_a_gpu_that_falls_off_under_it_holds_who_has
     hardware.gpus = 2
     hardware.write()
     assert manager.ended(waits)["exit_code"] == 0
+
+
+def test_a_storm_of_xids_under_a_narrow_job_holds_nobody_and_the_hardware_s_xid_who_has_the_gpu(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.start()
+    narrow = {
+        manager.started(job)["slot"]: job
+        for job in [manager.queue(SMI, "compute", *HELD_UP, pool="one") for _ in range(2)]
+    }
+    storm = [f"xid gpu=0 code={code}" for code in (13, 31, 43, 45, 109) * 40]
+    hardware.say(*storm, "xid gpu=1 code=79")
+    held = manager.in_phase("held", "both-0")["note"]
+    assert f"XID 79 on {uuid(1)}" in held
+    assert [manager.slot(name)["phase"] for name in narrow] == ["busy", "busy"]
+    assert manager.job(narrow["one-1"])["state"] == "running", "nobody ends its job"
+    wide = manager.queue(SMI, "compute", "true", pool="both")
+    for job in narrow.values():
+        manager.let_go(job)
+        assert manager.ended(job)["exit_code"] == 0
+    assert manager.in_phase("held", "one-1")["note"] == held
+    assert manager.ended(manager.queue("true", pool="one"))["slot"] == "one-0"
+    assert manager.job(wide)["state"] == "queued"
+    ended = [one for one in manager.json("events")["events"] if one["event"] == "turn.ended"]
+    assert {one["pool"] for one in ended} == {"one"}, "the wide pool has had nothing"
+    assert manager.cli("retry", "one-1", "both-0").returncode == 0
+    assert manager.ended(wide)["exit_code"] == 0
 
 
 def test_a_shell_has_its_slot_s_gpu_to_itself(manager: GpuManager) -> None:
