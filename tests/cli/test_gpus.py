@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mayfly.cli.render_gpus import beside, by_gpu, gpus
+from mayfly.core.gpu_checks import CheckSeverity, GpuFinding
 from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import GpuVerdict, Pending, SlotName
@@ -105,3 +106,16 @@ def test_a_gpu_that_fails_more_jobs_than_the_others_shows() -> None:
         "GPU-aaaa: 2 of 3 jobs failed (67 %); the other GPUs: 0 of 2 jobs failed (0 %)"
     )
     assert beside("GPU-cccc", []) == "GPU-cccc: no job; the other GPUs: no job"
+
+
+def test_what_checks_have_found_stands_below_with_its_code() -> None:
+    hot = GpuFinding("gpu.thermal_slowdown", "GPU-aaaa", "GPU-aaaa slows", CheckSeverity.WARN)
+    sick = GpuFinding("gpu.xid", "MIG-1", "XID 79")
+    verdicts = {SLOT: GpuVerdict(sick="XID 79", code="gpu.xid", device="MIG-1")}
+    document = told(found=(hot, sick), verdicts=verdicts)
+    row = {"code": "gpu.thermal_slowdown", "severity": "warn", "text": "GPU-aaaa slows"}
+    assert document["gpus"][0]["checks"] == [row]
+    assert document["slots"][0]["code"] == "gpu.xid"
+    lines = gpus(document, None)
+    assert lines[-1] == "gpu.thermal_slowdown: GPU-aaaa slows"
+    assert sum("XID 79" in line for line in lines) == 1, "it is said of the slot"
