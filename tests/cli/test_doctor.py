@@ -893,3 +893,12 @@ def test_what_was_read_of_job_images_is_kept_where_an_engine_tells_no_more_in_ti
     told = results(replace(WELL, config=config, job_images=found, job_images_untold=untold))
     verdicts = [one.verdict for one in told if why in one.verdict.text]
     assert [one.state for one in verdicts] == [State.SKIP]
+
+
+def test_gpus_that_no_slot_has_are_told_of_and_nothing_is_wrong() -> None:
+    assert TWO.gpus is not None
+    for gpus, told in ((TWO.gpus, 0), ((*TWO.gpus, Gpu("GPU-c", 2)), 1)):
+        found = results(replace(GPUS, hardware=replace(TWO, gpus=gpus)))
+        leases = [one.verdict for one in found if one.check.code == "gpu.leases"]
+        assert {one.state for one in leases} == {State.OK}
+        assert sum("1 of 3 GPUs is in no slot" in one.text for one in leases) == told
