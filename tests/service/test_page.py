@@ -21,6 +21,7 @@ import pytest
 
 from mayfly.core.commands import Caller, CancelJobs
 from mayfly.core.quantities import rfc3339
+from mayfly.edge import page_http
 from mayfly.edge.page_http import PLACES, UNSENT
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.control import Control
@@ -28,6 +29,7 @@ from mayfly.service.page import streams, views
 from mayfly.service.page.site import HEADERS, Site
 from mayfly.service.page.strip import DAY, Stints
 from mayfly.service.page.visitor import Visitors
+from tests.service.conftest import connect
 from tests.service.standin import Row, StandIn, job, run, slot, status
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -528,6 +530,22 @@ def test_only_proxies_are_answered_where_the_network_can_connect(manager: StandI
         request = replace(_asked("/"), caller=Caller(0, -1, -1, address, operator=False))
         found = site.respond(request)
         assert found.status == expected, address  # type: ignore[union-attr]
+
+
+def test_on_a_socket_a_proxy_is_known_by_its_user(manager: StandIn, tmp_path: Path) -> None:
+    for trusted, told in (((ME,), "signed in as ann"), (("www-data",), "read-only")):
+        site = Site(
+            manager.control, manager.board, Visitors(HEADER, trusted, known), Stints(manager.account),
+            on_failure=lambda _, error: manager.failures.append(error),
+        )  # fmt: skip
+        path = tmp_path / "web.sock"
+        close = page_http.serve(str(path), site.respond, lambda _, error: None)
+        with connect(path) as connection:
+            connection.sendall(f"GET / HTTP/1.0\r\n{HEADER}: ann\r\n\r\n".encode())
+            assert told in connection.makefile("rb").read().decode()
+        close()
+        assert not path.exists()
+    assert manager.failures == []
 
 
 def test_before_the_first_pass_the_page_says_that_the_manager_starts(tmp_path: Path) -> None:
