@@ -177,6 +177,8 @@ ELSEWHERE = {
     "which GPUs": ("gpu", "model", "min_memory", "compute", "mig", "gpu_labels"),
     "GPUs in turn": ("exclusive", "weight"),  # tests/core/test_turns.py
     "GPUs that are reset": ("heal",),  # tests/engine/test_gpu_heal.py
+    # tests/engine/test_bench_lane.py, tests/core/test_bench_lane.py
+    "jobs that are measured": ("bench", "clock", "memory_clock", "others_idle"),
     "services": (
         *("azure", "gitea", "github", "gitlab"),  # their own tables
         *("url", "agent_pool", "token", "tenant_id", "client_id", "authority", "enrolment"),

@@ -278,6 +278,38 @@ class RemoveSandbox(_OfGeneration):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _OfClocks:
+    """Done to the clocks of a slot's GPUs: one thing at a time."""
+
+    generation: Generation
+    slot: SlotName
+    gpus: tuple[str, ...]
+
+    @property
+    def subject(self) -> Subject:
+        """The clocks alone: the agent may be ended meanwhile."""
+        return naming.clocks_of(self.slot)
+
+
+@dataclass(frozen=True, slots=True)
+class LockClocks(_OfClocks):
+    """Have the GPUs run at one frequency, for the job that is about to begin."""
+
+    clock: int
+    memory_clock: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnlockClocks(_OfClocks):
+    """Give the clocks back to the driver."""
+
+    driver: str  # which loading of it has them; "": not known
+    memory: bool  # those of the memory were locked, too
+    reason: str
+
+
 Action: TypeAlias = (
     Prepare
     | Enrol
@@ -297,6 +329,8 @@ Action: TypeAlias = (
     | MakeSandbox
     | CheckSandbox
     | RemoveSandbox
+    | LockClocks
+    | UnlockClocks
 )
 
 

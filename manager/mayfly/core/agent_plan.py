@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from mayfly.core import naming
+from mayfly.core import bench_lane, naming
 from mayfly.core.actions import Prepare
 from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
     CA_TARGET,
     DOOR_TARGET,
     STOP_GRACE,
+    BenchPlan,
     ContainerId,
     DeviceKind,
     Generation,
@@ -83,6 +84,7 @@ class Security:
     apparmor: str | None = None  # a profile's name; None: the engine's own
     read_only: bool = False  # the image's files
     cpuset: str | None = None  # None: all processors
+    memory_nodes: str | None = None  # of which it gets its memory; None: of all
     userns: str | None = None  # "host"; None: as the engine has it
     # by number, of what is started beside the job; the launcher sees to the job's own
     groups: tuple[str, ...] = ()
@@ -186,7 +188,7 @@ def agent_plan(
         mounts=tuple(mounts),
         tmpfs={ROOM: "mode=0700,size=64m"} | _tmpfs(pool),
         limits=limits_of(spec),
-        security=_security(pool),
+        security=_near(_security(pool), spec.bench),
         network=Network(pool.network, pool.dns, action.sandbox),
         removes_itself=spec.removal is Removal.ENGINE,
         log_max_size=log_max_size,
@@ -232,6 +234,14 @@ def _security(pool: PoolSpec) -> Security:
         userns=asked.userns,
         groups=tuple(group for group in pool.groups if whole_number(group) is not None),
     )
+
+
+def _near(security: Security, bench: BenchPlan | None) -> Security:
+    """With what is near its GPUs, where its jobs are measured; processors that the pool names come first."""
+    if bench is None:
+        return security
+    cpus = security.cpuset or bench.cpus or None
+    return replace(security, cpuset=cpus, memory_nodes=bench.nodes or None)
 
 
 def _tmpfs(pool: PoolSpec) -> dict[str, str]:
@@ -283,7 +293,7 @@ def job_variables(spec: SlotSpec) -> dict[str, str]:
     for mount in pool.mounts:
         if mount.env is not None:
             variables[mount.env] = mount.target
-    variables |= proxy_variables(pool)
+    variables |= proxy_variables(pool) | bench_lane.variables(spec.bench)
     if pool.ca is not None:
         variables |= dict.fromkeys(CA_VARIABLES, CA_TARGET)
     return variables

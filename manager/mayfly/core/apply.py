@@ -32,6 +32,11 @@ from mayfly.core.facts import (
     AgentThrottled,
     AgentUnthrottled,
     ClockJumped,
+    ClocksFact,
+    ClocksLocked,
+    ClocksLocking,
+    ClocksRefused,
+    ClocksUnlocked,
     Fact,
     GateOpening,
     GpuFact,
@@ -68,6 +73,7 @@ from mayfly.core.memory import (
     NO_TURNS,
     NOTHING,
     Booking,
+    ClockLock,
     Doom,
     Heal,
     Memory,
@@ -203,6 +209,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | SlotUnbooked()
         ):
             _write_slot(draft, fact)
+        case ClocksLocking() | ClocksLocked() | ClocksRefused() | ClocksUnlocked():
+            _write_clocks(draft, fact)
         case JobSubmitted(job=job):
             draft.jobs[job.id] = job
             draft.followers = None
@@ -302,6 +310,32 @@ def _write_heal(draft: _Draft, fact: GpuFact) -> None:
             assert_never(fact)
 
 
+def _write_clocks(draft: _Draft, fact: ClocksFact) -> None:
+    lock = draft.slots.get(fact.slot, NOTHING).clocks
+    match fact:
+        case ClocksLocking():
+            asked = (fact.generation, fact.gpus, fact.clock, fact.memory_clock)
+            draft.slot(fact.slot, clocks=ClockLock(*asked, fact.at))
+        case ClocksLocked(at=at, driver=driver, began=began) if lock is not None:
+            draft.slot(
+                fact.slot,
+                clocks=replace(lock, locked=at, driver=driver, began=began),
+                clocks_refused="",
+                clocks_retry=None,
+            )
+        case ClocksRefused(reason=reason, retry_at=retry_at) if lock is not None:
+            draft.slot(
+                fact.slot,
+                clocks=replace(lock, refused=reason),
+                clocks_refused=reason,
+                clocks_retry=retry_at,
+            )
+        case ClocksUnlocked():
+            draft.slot(fact.slot, clocks=None)
+        case _:
+            pass
+
+
 def _write_visit(draft: _Draft, fact: AgentAttached | AgentDetached) -> None:
     known = draft.agents.get(fact.generation)
     if known is None or not fact.mark:
@@ -345,6 +379,12 @@ def _moved(value: float | None, by: float) -> float | None:
     return None if value is None else value + by
 
 
+def _moved_lock(lock: ClockLock | None, by: float) -> ClockLock | None:
+    if lock is None:
+        return None
+    return replace(lock, since=lock.since + by, locked=_moved(lock.locked, by))
+
+
 def _shift(draft: _Draft, by: float) -> None:
     """Move every time that an age is counted from; a time promised to a person stays."""
     for generation, agent in list(draft.agents.items()):
@@ -368,6 +408,9 @@ def _shift(draft: _Draft, by: float) -> None:
             vacant_since=_moved(slot.vacant_since, by),
             failing_since=_moved(slot.failing_since, by),
             trial_at=_moved(slot.trial_at, by),
+            clocks=_moved_lock(slot.clocks, by),
+            clocks_retry=_moved(slot.clocks_retry, by),
+            gate_at=_moved(slot.gate_at, by),
         )
     for job_id, job in list(draft.jobs.items()):
         draft.job(job_id, started=_moved(job.started, by), submitted=job.submitted + by)
@@ -406,6 +449,8 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             if job is not None:
                 draft.begin(job, generation, at)
             opened = draft.agents.get(generation)
+            if opened is not None:
+                draft.slot(opened.slot, gate_at=at)
             if opened is not None and opened.devices:
                 for name, left in unseen_ends.after_opening(draft.slots, opened).items():
                     since = draft.slots[name].unseen_end if left else None

@@ -25,6 +25,7 @@ MODULES = (
     "actions",
     "activity",
     "belongings",
+    "bench_lane",
     "capabilities",
     "client_release",
     "commands",

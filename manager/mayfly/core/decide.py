@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from mayfly.core import belongings, dispatch, naming, sandbox
+from mayfly.core import belongings, bench_lane, dispatch, idle_host, naming, sandbox
 from mayfly.core.actions import Action, Enrol, MakeSandbox, Prepare
 from mayfly.core.agent_plan import limits_of
 from mayfly.core.booking import as_booked, lapses
@@ -107,6 +107,8 @@ def decide(
         written=written,
         surplus=dispatch.in_surplus(dispatches, gates, memory, now),
         unseen=unseen_ends(desired, memory, now, world),
+        lane=bench_lane.locks_of(memory),
+        enrolling=enrolling,
     )
     agents, observing = memory.agents.values(), memory.pause is not None
     throttled = throttle(view, debts, agents, observing=observing)
@@ -152,6 +154,7 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
             for agent in tenancy.agents:
                 draft.take(belongings.clearing(view, agent), agent)
                 draft.take(unwanted(view, agent), agent)
+    _unlock_clocks(draft)
     tidied = (*sweep(view), *sandbox.tended(view, draft.sandboxes), *belongings.unowned(view))
     for verdict in tidied:
         draft.take(verdict)
@@ -171,6 +174,15 @@ def _take_turns(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     turns, facts = turns_of(draft.view, wants)
     draft.record(*facts)
     draft.view = replace(draft.view, turns=turns)
+    draft.view = replace(draft.view, lane=idle_host.lane_of(draft.view, wants))
+
+
+def _unlock_clocks(draft: _Draft) -> None:
+    """Give back the clocks that no job needs any more."""
+    actions, due = bench_lane.unlockings(draft.view, draft.facts)
+    draft.wake(due)
+    for action in actions:
+        draft.take(Act((action,)))
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
-from mayfly.core import images, injection, job_images, mounts, naming
+from mayfly.core import bench_lane, images, injection, job_images, mounts, naming
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.client_release import ClientRecords
 from mayfly.core.gpu_checks import GpuFinding
@@ -30,6 +30,7 @@ from mayfly.core.model import (
     LABEL_DOCKER,
     LABEL_GATE,
     LABEL_PROVIDER,
+    BenchPlan,
     Config,
     Desired,
     Generation,
@@ -137,6 +138,7 @@ class _Pool:
     leases: Mapping[SlotName, tuple[str, ...]]
     injections: Mapping[SlotName, Injection]
     labels: Mapping[SlotName, tuple[str, ...]]
+    benches: Mapping[SlotName, BenchPlan]
 
 
 def leases_of(config: Config, hardware: Hardware) -> Leases:
@@ -215,6 +217,7 @@ def _resolved(
     image, obstacle = _image(pool, leases, hardware)
     own: dict[SlotName, tuple[str, ...]] = {}
     injections: dict[SlotName, Injection] = {}
+    benches: dict[SlotName, BenchPlan] = {}
     for index in range(pool.slots):
         name = naming.slot(pool.name, index)
         own[name] = leases.slots.get(name, ())
@@ -232,6 +235,11 @@ def _resolved(
             obstacle = obstacle or way
         else:
             injections[name] = way
+        bench = bench_lane.planned(pool, own[name], hardware.gpus or ())
+        if isinstance(bench, str):
+            obstacle = obstacle or f'pool "{pool.name}": {bench}'
+        elif bench is not None:
+            benches[name] = bench
     told = {
         name: labels(
             pool.gpu_labels,
@@ -244,7 +252,7 @@ def _resolved(
         for name in own
     }
     obstacle = leases.obstacles.get(pool.name) or obstacle
-    return _Pool(pool, image, obstacle, own, injections, told)
+    return _Pool(pool, image, obstacle, own, injections, told, benches)
 
 
 def desired(
@@ -326,6 +334,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str)
     removal = _removal(pool, survey, embedded=traits.embedded)
     lease, way = found.leases[name], found.injections.get(name)
     identity = seen.id if seen is not None else ""
+    bench = found.benches.get(name)
     return SlotSpec(
         name=name,
         index=index,
@@ -341,6 +350,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str)
             pool.claims(survey.engine),
             driver if lease else "",
             () if traits.embedded else found.labels[name],
+            bench,
         ),
         lease=lease,
         injection=way,
@@ -358,6 +368,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str)
         shared=traits.shared if pool.containers else (),
         engine=survey.engine,
         labels=found.labels[name],
+        bench=bench,
     )
 
 
@@ -389,6 +400,7 @@ def fingerprint(
     claims: str = "",
     driver: str = "",
     labels: tuple[str, ...] = (),
+    bench: BenchPlan | None = None,
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = baked_parts(without_secrets(pool))
@@ -406,6 +418,8 @@ def fingerprint(
     if labels:
         # An agent that waits at its service for a job was registered with them.
         told.append(["labels", *labels])
+    if bench is not None:  # what an agent is told of it, and where it runs
+        told.append(["bench", bench.clock, bench.memory_clock, bench.cpus, bench.nodes])
     if pool.containers:
         told.append(["containers", list(pool.allowed_images), pool.pull, pool.builder])
     if pool.containers and pool.registries:

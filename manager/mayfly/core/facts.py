@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from mayfly.core.memory import Agent, Cordon, Job, Pause
 from mayfly.core.model import (
     Cause,
+    ClocksSeen,
     ContainerId,
     DoomReason,
     Excess,
@@ -324,6 +325,53 @@ class SlotUnbooked:
 
 
 @dataclass(frozen=True, slots=True)
+class ClocksLocking:
+    """clocks.locking: the clocks of the slot's GPUs are about to be locked for that agent's job."""
+
+    at: float
+    slot: SlotName
+    generation: Generation
+    gpus: tuple[str, ...]
+    clock: int
+    memory_clock: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksLocked:
+    """clocks.locked: they are."""
+
+    at: float
+    slot: SlotName
+    generation: Generation
+    driver: str  # which loading of it has them
+    began: tuple[ClocksSeen, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksRefused:
+    """clocks.refused: they could not be locked, or nobody knows whether they are; no gate opens for that."""
+
+    at: float
+    slot: SlotName
+    generation: Generation
+    reason: str
+    retry_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksUnlocked:
+    """clocks.unlocked: the driver has them again; how the GPUs fared meanwhile."""
+
+    at: float
+    slot: SlotName
+    generation: Generation
+    clock: int
+    memory_clock: int | None = None
+    seen: tuple[ClocksSeen, ...] = ()
+    unheld: str = ""  # why they were not held all the time; "": they were, as far as is known
+
+
+@dataclass(frozen=True, slots=True)
 class JobSubmitted:
     """job.submitted: it is on disk and will be run."""
 
@@ -532,11 +580,15 @@ SlotFact: TypeAlias = (
 GpuFact: TypeAlias = GpuHealing | GpuResetting | GpuReset | GpuHealed
 
 
+ClocksFact: TypeAlias = ClocksLocking | ClocksLocked | ClocksRefused | ClocksUnlocked
+
+
 Fact: TypeAlias = (
     AgentFact
     | AgentAttached
     | AgentDetached
     | SlotFact
+    | ClocksFact
     | JobSubmitted
     | RunSubmitted
     | JobRequeued

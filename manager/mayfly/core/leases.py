@@ -48,6 +48,10 @@ class Gpu:
     minor: int | None = None  # of /dev/nvidiaN; None: NVML did not say
     bus: str = ""  # its PCI address; "": NVML did not say
     links: tuple[str, ...] = ()  # PCI addresses at the other ends of its NVLinks
+    base_clock: int | None = None  # MHz of its processors; None: NVML did not say
+    # numbers of the processors and memory nodes near it; none: NVML did not say
+    cpus: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

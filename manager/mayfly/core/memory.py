@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from mayfly.core.model import (
+    ClocksSeen,
     ContainerId,
     DoomReason,
     Excess,
@@ -192,6 +193,21 @@ class Booking:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockLock:
+    """That the clocks of a slot's GPUs are locked for one agent, or about to be."""
+
+    generation: Generation
+    gpus: tuple[str, ...]
+    clock: int  # MHz
+    memory_clock: int | None  # MHz; None: left alone
+    since: float  # when that was recorded, before anything was done
+    locked: float | None = None  # when they were; None: that is not known
+    driver: str = ""  # which loading of the driver has them; "": not known
+    began: tuple[ClocksSeen, ...] = ()  # how the GPUs were then
+    refused: str = ""  # why they could not be locked
+
+
+@dataclass(frozen=True, slots=True)
 class SlotMemory:
     """What a slot has been through."""
 
@@ -213,6 +229,10 @@ class SlotMemory:
     unseen_devices: tuple[str, ...] = ()  # which the engine had given it, as far as it said
     cordon: Cordon | None = None
     booking: Booking | None = None
+    clocks: ClockLock | None = None  # None: its GPUs run as the driver has them
+    clocks_refused: str = ""  # why they could not be locked the last time; "": they could
+    clocks_retry: float | None = None  # when that is tried again
+    gate_at: float | None = None  # when a gate of its was last being opened; None: none was
 
 
 @dataclass(frozen=True, slots=True)

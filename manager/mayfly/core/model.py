@@ -282,6 +282,16 @@ class DeviceKind:
 
 
 @dataclass(frozen=True, slots=True)
+class Bench:
+    """That a pool's jobs are measured: each has its GPUs at one frequency, and what is near them."""
+
+    clock: int | Literal["base"] = "base"  # MHz of the processors of its GPUs
+    memory_clock: int | None = None  # MHz of their memory; None: as the driver has it
+    # no other gate of the host is open meanwhile
+    others_idle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PoolSpec:
     """One ``[[pool]]`` of the configuration, checked."""
 
@@ -365,6 +375,8 @@ class PoolSpec:
     # what is done about a sick GPU that a reset may mend
     heal: Literal["off", "reset"] = field(default="off", metadata=UNBAKED)
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
+    # its jobs are measured; None: they are not. (Of this a fingerprint takes what the lease comes to.)
+    bench: Bench | None = field(default=None, metadata=UNBAKED)
 
     @property
     def takes_turns(self) -> bool:
@@ -525,6 +537,18 @@ class Injection:
 
 
 @dataclass(frozen=True, slots=True)
+class BenchPlan:
+    """What a slot's lease comes to where its jobs are measured."""
+
+    clock: int  # MHz
+    memory_clock: int | None = None  # MHz; None: as the driver has it
+    others_idle: bool = False
+    # the processors and memory nodes near its GPUs, as cpuset(7) lists them; "": the driver does not say
+    cpus: str = ""
+    nodes: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SlotSpec:
     """One slot as it ought to be filled, everything resolved."""
 
@@ -554,6 +578,7 @@ class SlotSpec:
     work: str | None = None
     shared: tuple[str, ...] = ()
     engine: Capabilities = EVERYTHING
+    bench: BenchPlan | None = None  # its jobs are measured; None: they are not
 
     @property
     def standby(self) -> bool:
@@ -808,6 +833,20 @@ class GpuUse:
     watched: float = 0.0  # seconds of the job that those are of
     use_of: UseOf = UseOf.GPU
     partial: bool = False  # some of the job was not measured
+
+
+@dataclass(frozen=True, slots=True)
+class ClocksSeen:
+    """How one GPU fared while its clocks were locked."""
+
+    uuid: str
+    low: int | None = (
+        None  # MHz of its processors, at the least and at the most; None: not looked at
+    )
+    high: int | None = None
+    throttled: tuple[str, ...] = ()  # what slowed it down, as far as it was seen, each once
+    began: int | None = None  # degrees Celsius; None: not known
+    ended: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

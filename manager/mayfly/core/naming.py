@@ -107,6 +107,11 @@ def weight_of(generation: Generation) -> str:
     return f"weight:{generation}"
 
 
+def clocks_of(slot: SlotName) -> str:
+    """The subject of the clocks of a slot's GPUs."""
+    return f"clocks:{slot}"
+
+
 def belongings_of(generation: Generation) -> str:
     """The subject of what an agent has made."""
     return f"belongings:{generation}"

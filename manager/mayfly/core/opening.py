@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from mayfly.core import belongings, mounts, naming
+from mayfly.core import belongings, bench_lane, mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
 from mayfly.core.booking import book
 from mayfly.core.ending import kept_failure, registered_at_service
@@ -54,11 +54,30 @@ def use(
         shut = _shut(view, leased, spec, agent, tenancy)
         if shut is None:
             opening = _next_use(view, queue, spec, agent, container, gates)
+            if opening is not None and not _mounts_are_known(view, spec):
+                return Stay(look_at_mounts=True)
+            if opening is not None and _opens(opening) and spec.bench is not None:
+                return _measured(view, spec, agent, opening)
             if opening is not None:
-                return opening if _mounts_are_known(view, spec) else Stay(look_at_mounts=True)
+                return opening
         else:
             until = shut.until
     return _named(view, spec, agent, container, until)
+
+
+def _opens(act: Act) -> bool:
+    return any(isinstance(action, Open) for action in act.actions)
+
+
+def _measured(view: View, spec: SlotSpec, agent: Agent, opening: Act) -> Verdict:
+    """The gate of a job that is measured: its clocks are locked first."""
+    if bench_lane.locked_for(view, spec, agent):
+        return opening
+    found = bench_lane.locking(view, spec, agent)
+    if isinstance(found, tuple):
+        lock, fact = found
+        return Act((lock,), (fact,))
+    return Stay(found)
 
 
 def _mounts_are_known(view: View, spec: SlotSpec) -> bool:
@@ -172,6 +191,9 @@ def _shut(
         other.committed and registered_at_service(other) for other in tenancy.settled
     ):
         return STAY  # the slot's one entry is the ended agent's until the service has let go of it
+    begun = bench_lane.has_begun(view.run_id, view.enrolling, agent)
+    if view.lane.is_shut(spec, agent, begun=begun):
+        return STAY
     if not agent.lease or _has_its_gpus(view, leased, spec, agent, tenancy):
         return None
     return STAY

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 from mayfly.core.actions import Action, Subject
+from mayfly.core.bench_lane import EMPTY_LANE, Lane
 from mayfly.core.facts import Fact
 from mayfly.core.memory import Memory
 from mayfly.core.model import (
@@ -70,6 +71,8 @@ class View:
     written: Mapping[Generation, float] = field(default_factory=lambda: NOTHING_WRITTEN)
     unseen: tuple[UnseenEnd, ...] = ()  # whose GPUs another slot may have been given
     turns: Turns = NO_TURN  # of slots whose GPUs others may have, too
+    lane: Lane = EMPTY_LANE  # whose clocks are locked, and who has the host to itself
+    enrolling: AbstractSet[Generation] = frozenset()  # whom their service is giving a job
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

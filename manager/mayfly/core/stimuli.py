@@ -20,6 +20,7 @@ from mayfly.core.healing import ResetOutcome
 from mayfly.core.model import (
     NOTHING_TAKEN,
     Breach,
+    ClocksSeen,
     Closing,
     Condition,
     Config,
@@ -290,6 +291,15 @@ class EnrolmentTried:
 
 
 @dataclass(frozen=True, slots=True)
+class ClocksHandled:
+    """What came of locking the clocks of a slot's GPUs, or of unlocking them."""
+
+    driver: str = ""  # which loading of it has, or had, them
+    seen: tuple[ClocksSeen, ...] = ()  # how the GPUs are, or fared
+    unheld: str = ""  # of an unlocking: why they were not held all the time
+
+
+@dataclass(frozen=True, slots=True)
 class ActionDone:
     """An action was done; the rest says what came of those that give something."""
 
@@ -307,6 +317,7 @@ class ActionDone:
     at_fault: Unbrought | None = (
         None  # what about those files is why; None: the Engine's or a disk's failure
     )
+    clocks: ClocksHandled | None = None  # of a LockClocks or an UnlockClocks
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
 
-from mayfly.core import naming
+from mayfly.core import bench_lane, naming
 from mayfly.core.actions import (
     AcquireJobs,
     Action,
@@ -20,6 +20,7 @@ from mayfly.core.actions import (
     Enrol,
     Forget,
     Freeze,
+    LockClocks,
     MakeSandbox,
     Open,
     Prepare,
@@ -30,6 +31,7 @@ from mayfly.core.actions import (
     Subject,
     TakeResults,
     Thaw,
+    UnlockClocks,
     Weigh,
     action_name,
 )
@@ -47,6 +49,9 @@ from mayfly.core.facts import (
     AgentOpened,
     AgentRemoved,
     ClockJumped,
+    ClocksLocked,
+    ClocksRefused,
+    ClocksUnlocked,
     Fact,
     ResultsTaken,
     WaitingCancelled,
@@ -85,6 +90,7 @@ from mayfly.core.stimuli import (
     AgentStirred,
     ClientSign,
     ClockSet,
+    ClocksHandled,
     Commanded,
     ConfigRead,
     ContainerDied,
@@ -137,6 +143,7 @@ LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again
 RESULTS_REST = 5.0  # seconds until results are tried again that could not be taken
 UNPUT = "the Engine or a disk failed"
+UNLOCK_REST = 5.0  # seconds until clocks are tried again that could not be unlocked
 REST = 1.0  # seconds that a subject rests after an action on it failed
 
 
@@ -579,7 +586,7 @@ class Draft:
         self._rest(action.subject, self.now + rest)
         self._set(polls=self.state.polls.at_once(self.now))
 
-    def _on_done(self, done: ActionDone) -> None:
+    def _on_done(self, done: ActionDone) -> None:  # noqa: C901, PLR0912  a case for each
         state, now, action = self.state, self.now, done.action
         match action:
             case Enrol() | Dismiss() | SetSchedulable() | AcquireJobs():
@@ -612,8 +619,33 @@ class Draft:
                 self._pend(ResultsTaken(now, generation, job, done.results))
             case Clear() | Forget():
                 self._on_gone(action)
+            case LockClocks() | UnlockClocks():
+                self._on_clocks(action, done.clocks or ClocksHandled())
             case _:
                 pass
+
+    def _on_clocks(self, action: LockClocks | UnlockClocks, found: ClocksHandled) -> None:
+        """The clocks of a slot's GPUs are locked, or are the driver's again."""
+        given = (self.now, action.slot, action.generation)
+        lock = self.state.drafted.slot(action.slot).clocks
+        match action:
+            case LockClocks():
+                self._pend(ClocksLocked(*given, found.driver, found.seen))
+            case UnlockClocks() if lock is not None:
+                seen = bench_lane.merged(lock.began, found.seen)
+                clocks = (lock.clock, lock.memory_clock)
+                self._pend(ClocksUnlocked(*given, *clocks, seen, found.unheld))
+            case _:
+                pass
+
+    def _not_handled(self, action: LockClocks | UnlockClocks, failure: Failure) -> None:
+        """Nobody knows whether they are locked: what was recorded stays until they are unlocked."""
+        if isinstance(action, LockClocks):
+            again = self.now + bench_lane.AGAIN
+            told = (self.now, action.slot, action.generation, failure.text, again)
+            self._pend(ClocksRefused(*told))
+        else:
+            self._rest(action.subject, self.now + (failure.retry_after or UNLOCK_REST))
 
     def _on_gone(self, action: Clear | Forget) -> None:
         """What an ended agent has made is gone, or all that there was of it."""
@@ -731,7 +763,7 @@ class Draft:
         self._pend(unmade(*made_as, state.drafted, now))
         self._set(polls=state.polls.survey_soon(now))  # it may be that none can be made here
 
-    def _on_failed(self, action: Action, failure: Failure) -> None:
+    def _on_failed(self, action: Action, failure: Failure) -> None:  # noqa: C901, PLR0912  a case for each
         if isinstance(action, Forget | Clear):
             self._on_left_behind(action, failure)
             return
@@ -759,6 +791,8 @@ class Draft:
                 self._rest(naming.naming_of(to), now + (NAME_REST if lasting else REST))
             case Freeze() | Thaw() | Weigh():
                 self._not_slowed(action)
+            case LockClocks() | UnlockClocks():
+                self._not_handled(action, failure)
             case MakeSandbox() | CheckSandbox():
                 self._without_sandbox(action, failure)
             case TakeResults(generation=generation, job=job) if lasting:

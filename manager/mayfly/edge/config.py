@@ -32,6 +32,7 @@ from mayfly.edge.config_types import (
     Address,
     BranchText,
     Capability,
+    Clock,
     ComputeText,
     CpusetText,
     CudaText,
@@ -46,6 +47,7 @@ from mayfly.edge.config_types import (
     ImagePattern,
     ImageText,
     LabelText,
+    MemoryClock,
     MigText,
     ModelText,
     NetworkText,
@@ -242,6 +244,24 @@ class GpuTable(Table):
     )
 
 
+class BenchTable(Table):
+    """How the pool's jobs are measured; `bench = true` is this table with nothing said."""
+
+    clock: Clock = key(
+        model.Bench,
+        "clock",
+        'MHz at which the GPUs of a job are locked; "base" is what NVML gives as their default',
+    )
+    memory_clock: MemoryClock | None = key(
+        model.Bench, "memory_clock", "MHz at which their memory is locked; absent: not locked"
+    )
+    others_idle: bool = key(
+        model.Bench,
+        "others_idle",
+        "no other gate of this host is open while such a job runs: it waits for the others to end",
+    )
+
+
 class PoolTable(Table):
     """Slots that share a provider, image, GPUs per slot, datasets and limits."""
 
@@ -414,6 +434,14 @@ class PoolTable(Table):
     )
     injection: Literal["auto", "runtime", "cdi", "request"] = key(
         model.PoolSpec, "injection", "how GPUs get into a container"
+    )
+    bench: Annotated[
+        BenchTable | None,
+        BeforeValidator(values.switched, json_schema_input_type=bool | BenchTable),
+    ] = Field(
+        default=None,
+        description="its jobs are measured: each has the clocks of its GPUs locked, and the processors and "
+        "memory near them; true, or a table that says at which frequency",
     )
     kubernetes: cluster.PoolClusterTable | None = Field(
         default=None, description="which GPUs of a cluster its are"
@@ -765,6 +793,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         "kubernetes",
         "registries",
         "gpu",
+        "bench",
     )
     keys, kind = said(table, *own, *providers), table.kubernetes
     return model.PoolSpec(
@@ -777,6 +806,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         removal=None if table.removal is None else model.Removal(table.removal),
         gpu=None if table.gpu is None else GpuSelection(**said(table.gpu)),
         device_kind=None if kind is None else model.DeviceKind(**said(kind)),
+        bench=None if table.bench is None else model.Bench(**said(table.bench)),
         **keys,
     )
 

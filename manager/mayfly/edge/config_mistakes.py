@@ -49,6 +49,7 @@ def contradictions(
             yield (*here, *key), text
         for key, text in _sources(pool, config):
             yield (*here, *key), text
+    yield from _idle_hosts(config, providers)
 
 
 def _pool_contradictions(
@@ -100,6 +101,38 @@ def _pool_contradictions(
         yield ("share",), "has no meaning in a pool without GPUs"
     yield from _turns(pool, providers)
     yield from _heal(pool)
+    yield from _bench(pool, providers)
+
+
+def _bench(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
+    """What does not go with jobs that are measured."""
+    if pool.bench is None:
+        return
+    if pool.gpus == 0:
+        yield ("bench",), "has no meaning in a pool whose slots have no GPUs of this host"
+    if pool.share:
+        yield ("bench",), "is not for GPUs that jobs share: leave out `share`"
+    if pool.provider in providers and not pool.embedded and not pool.dispatched:
+        why = (
+            "an agent that waits at its service for a job would have its clocks locked all the time"
+        )
+        text = "that is for the embedded queue, and for a service that hands its jobs out"
+        yield ("bench",), f"cannot be had here: {why}; {text}"
+
+
+def _idle_hosts(config: model.Config, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
+    """Pools beside which the host cannot be kept idle for a job that is measured."""
+    alone = [one for one in config.pools if one.bench is not None and one.bench.others_idle]
+    restless = [
+        one.name
+        for one in config.pools
+        if one.provider in providers and not one.embedded and not one.dispatched
+    ]
+    for index, pool in enumerate(config.pools):
+        if pool in alone and restless and pool.name not in restless:
+            why = "may be given a job by its service at any time"
+            text = f"cannot be had beside pool {restless[0]}, whose idle agents each {why}"
+            yield ("pool", index, "bench", "others_idle"), text
 
 
 def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:

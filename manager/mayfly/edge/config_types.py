@@ -47,6 +47,14 @@ TimeLimit = Annotated[
     PlainValidator(lambda value: values.above_zero(values.or_none(values.duration)(value))),
     Shape(_TIME_SHAPE),
 ]
+Clock = Annotated[
+    int | str,
+    PlainValidator(values.clock),
+    Shape({"anyOf": [{"const": "base"}, {"type": "integer", "minimum": 100}], "examples": [1410]}),
+]
+MemoryClock = Annotated[
+    int, PlainValidator(values.memory_clock), Shape({"type": "integer", "minimum": 100})
+]
 Gpus = Annotated[
     int | str | tuple[str | int, ...],
     PlainValidator(values.gpus),

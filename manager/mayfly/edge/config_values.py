@@ -74,6 +74,31 @@ def duration(value: object) -> float:
     return _quoted(value, parse_duration)
 
 
+def clock(value: object) -> int | str:
+    """MHz, or ``"base"``."""
+    if value == "base":
+        return "base"
+    return _megahertz(value, ', or "base"')
+
+
+def memory_clock(value: object) -> int:
+    """MHz."""
+    return _megahertz(value, "")
+
+
+def _megahertz(value: object, otherwise: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 100 <= value <= 20_000:
+        return value
+    raise ValueError(f"must be a frequency in MHz such as 1410{otherwise}")
+
+
+def switched(value: object) -> object:
+    """``true`` as a table that says nothing, ``false`` as none."""
+    if isinstance(value, bool):
+        return {} if value else None
+    return value
+
+
 def day(value: object) -> str:
     """A day as YYYY-MM-DD, from TOML's own kind or from text."""
     if isinstance(value, date) and not isinstance(value, datetime):

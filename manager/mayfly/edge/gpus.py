@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -27,7 +27,7 @@ from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
 from mayfly.core.xids import Xid
-from mayfly.edge import gpu_gauges
+from mayfly.edge import gpu_clocks, gpu_gauges
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
@@ -223,6 +223,9 @@ class Session:
                 minor=self._maybe(nvml.nvmlDeviceGetMinorNumber, handle),
                 bus=self._bus(self._maybe(nvml.nvmlDeviceGetPciInfo, handle)),
                 links=self._links(handle),
+                base_clock=gpu_clocks.base_clock(nvml, handle),
+                cpus=gpu_clocks.near_cpus(nvml, handle),
+                nodes=gpu_clocks.near_nodes(nvml, handle),
             )
         except nvml.NVMLError as error:
             if error.value == 18:
@@ -309,18 +312,7 @@ class Session:
             return self._lost(index, sentence, int(error.value))
         except nvml.NVMLLibraryMismatchError as error:
             raise _Gone(f"{_MEANINGS[13]} ({error})") from error
-        gpu = Gpu(
-            uuid=device.gpu.uuid,
-            index=index,
-            name=device.gpu.name,
-            memory=device.gpu.memory,
-            mig=parts,
-            split=split,
-            capability=device.gpu.capability,
-            minor=device.gpu.minor,
-            bus=device.gpu.bus,
-            links=device.gpu.links,
-        )
+        gpu = replace(device.gpu, index=index, mig=parts, split=split)
         self._last[index] = gpu
         return gpu, vitals
 
@@ -401,9 +393,14 @@ class Session:
             raise
 
     def _sentence(self, error: Any) -> str:
-        value = int(error.value)
-        told = _MEANINGS.get(value, f"NVML fails with {str(error) or value}: see dmesg")
-        return told + _versions() if value == 18 else told
+        return meaning(error)
+
+
+def meaning(error: Any) -> str:
+    """What an error of NVML's means, and what to do."""
+    value = int(error.value)
+    told = _MEANINGS.get(value, f"NVML fails with {str(error) or value}: see dmesg")
+    return told + _versions() if value == 18 else told
 
 
 def _address(handle: Any) -> int:

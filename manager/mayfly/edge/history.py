@@ -22,6 +22,7 @@ from mayfly.core.facts import (
     AgentExited,
     AgentOpened,
     ClockJumped,
+    ClocksUnlocked,
     Fact,
     GateOpening,
     JobEnded,
@@ -212,6 +213,8 @@ class History:
                 )
             case AgentExited():
                 self._life(fact, after)
+            case ClocksUnlocked():
+                self._measured(fact)
             case ManagerPaused() | ManagerResumed():
                 self._pause(after.pause)
             case _:
@@ -410,6 +413,20 @@ class History:
                     }
                 ),
             ),
+        )
+
+    def _measured(self, fact: ClocksUnlocked) -> None:
+        """How the GPUs of a job fared whose clocks were locked, beside what else is kept of its agent."""
+        told = {
+            "clock": fact.clock,
+            "memory_clock": fact.memory_clock,
+            "held": not fact.unheld,
+            "unheld": fact.unheld,
+            "gpus": _plain([asdict(one) for one in fact.seen]),
+        }
+        self._db.execute(
+            "UPDATE lives SET data = json_set(data, '$.bench', json(?)) WHERE generation = ?",
+            (json.dumps(told), fact.generation),
         )
 
     def _pause(self, pause: Pause | None) -> None:

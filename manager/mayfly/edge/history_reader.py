@@ -456,6 +456,7 @@ def _life_row(row: sqlite3.Row) -> dict[str, Any]:
         "image": data["image"],
         "gpus": data["lease"] or data.get("devices", []),
         "gpu_use": data.get("gpu_use", []),
+        "bench": data.get("bench"),
         "refused": data.get("refused", 0),
         "refusals": data.get("refusals", []),
         "container": data["container"],

@@ -11,6 +11,7 @@ from typing import Any
 from mayfly.core.memory import (
     Agent,
     Booking,
+    ClockLock,
     Cordon,
     Doom,
     FailedRun,
@@ -24,6 +25,7 @@ from mayfly.core.memory import (
     Visit,
 )
 from mayfly.core.model import (
+    ClocksSeen,
     DoomReason,
     Excess,
     Generation,
@@ -125,6 +127,8 @@ def slot_from(data: Mapping[str, Any]) -> SlotMemory:
     known["unseen_devices"] = tuple(known.get("unseen_devices") or ())
     if known.get("cordon") is not None:
         known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
+    if known.get("clocks") is not None:
+        known["clocks"] = _lock_from(known["clocks"])
     if known.get("booking") is not None:
         known["booking"] = Booking(**_known(Booking, known["booking"]))
     if known.get("failed_run") is not None:
@@ -138,6 +142,20 @@ def heal_from(data: Mapping[str, Any]) -> Heal:
     for key in ("together", "devices", "mig", "slots"):
         known[key] = tuple(known.get(key) or ())
     return Heal(**known)
+
+
+def _lock_from(data: Mapping[str, Any]) -> ClockLock:
+    known = _known(ClockLock, data)
+    known["gpus"] = tuple(known["gpus"])
+    known["began"] = tuple(clocks_seen(one) for one in known.get("began") or ())
+    return ClockLock(**known)
+
+
+def clocks_seen(data: Mapping[str, Any]) -> ClocksSeen:
+    """How a GPU fared while its clocks were locked, from its JSON."""
+    known = _known(ClocksSeen, data)
+    known["throttled"] = tuple(known.get("throttled") or ())
+    return ClocksSeen(**known)
 
 
 def _job_from(row: sqlite3.Row) -> Job:

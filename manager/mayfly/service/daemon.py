@@ -38,6 +38,7 @@ from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.edge.gateway_control import GatewayControl
+from mayfly.edge.gpu_clocks import GpuClocks
 from mayfly.edge.history import INSTALLATION_KEY, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
@@ -191,6 +192,7 @@ def _run(
             doors=doors,
             key=key,
             still_wanted=lambda one: _is_wanted(loop.state.memory.agents.get(one)),
+            clocks=_watching_locked(ledger.load()),
         ),
         inbox.put,
     )
@@ -310,6 +312,15 @@ def _opened(
 def _begin(*starts: Callable[[], object]) -> None:
     for start in starts:
         start()
+
+
+def _watching_locked(memory: Memory) -> GpuClocks:
+    """Who locks clocks, and looks at the GPUs whose clocks an earlier manager has locked."""
+    clocks = GpuClocks()
+    for known in memory.slots.values():
+        if known.clocks is not None:
+            clocks.watch(known.clocks.gpus)
+    return clocks
 
 
 class _Stoppable(Protocol):

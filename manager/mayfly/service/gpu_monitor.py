@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from mayfly.core import bench_lane
 from mayfly.core.desire import Survey
 from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_conditions import all_found, conditions
@@ -181,6 +182,7 @@ class GpuMonitor:
             )
             for uuid, why in gpus.waits.items()
         ]
+        lines += bench_lane.conditions(state.desired.slots, state.memory, now)
         lines += _foreign_processes(gpus)
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines

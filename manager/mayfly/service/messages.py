@@ -71,6 +71,7 @@ def stimuli_of(sight: Sight, host: HostId) -> Iterator[Stimulus]:
                 unbrought=str(unbrought or ""),
                 results=sight.results,
                 acquired=sight.acquired,
+                clocks=sight.clocks,
                 at_fault=unbrought.why if isinstance(unbrought, Unbringable) else None,
             )
         case Failed(action=action, fault=fault):

@@ -24,6 +24,7 @@ from mayfly.core.actions import (
     Enrol,
     Forget,
     Freeze,
+    LockClocks,
     MakeSandbox,
     Open,
     Prepare,
@@ -34,6 +35,7 @@ from mayfly.core.actions import (
     Signal,
     TakeResults,
     Thaw,
+    UnlockClocks,
     Weigh,
 )
 from mayfly.core.agent_plan import agent_plan
@@ -42,10 +44,12 @@ from mayfly.core.memory import Agent
 from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
 from mayfly.core.sandbox import sandbox_plan
 from mayfly.core.seal import belongs_seal
+from mayfly.core.stimuli import ClocksHandled
 from mayfly.core.workspace import Brought, Unbrought, owner
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
 from mayfly.edge.gate import frame
+from mayfly.edge.gpu_clocks import GpuClocks
 from mayfly.edge.patience import comes_true
 from mayfly.edge.results import ResultStore
 from mayfly.edge.tree_archive import END, TreeArchive
@@ -72,6 +76,7 @@ class Done:
     unbrought: Fault | None = None  # why what its job brings is not there, and its gate is shut
     results: Results = NOTHING_TAKEN  # of a TakeResults
     acquired: tuple[int, ...] = ()  # of an AcquireJobs: those that are ours
+    clocks: ClocksHandled | None = None  # of a LockClocks or an UnlockClocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ class Performer:
         doors: Doors,
         key: str = "",
         still_wanted: Callable[[Generation], bool] = lambda _: True,
+        clocks: GpuClocks | None = None,
     ) -> None:
         """``key`` is the installation's, for the seals; ``still_wanted``: whether an agent that is being made
         is still to be.
@@ -137,6 +143,7 @@ class Performer:
         ] = {}  # replaced as a whole when the configuration is read again
         self.images_of_agents: tuple[str, ...] = ()  # so are these: patterns
         self._still_wanted = still_wanted
+        self._clocks = clocks or GpuClocks()
         self._enrolments: dict[Generation, Enrolment] = {}
 
     def perform(self, action: Action, agent: Agent | None) -> ActionResult:
@@ -145,6 +152,8 @@ class Performer:
             match action:
                 case Enrol() | Dismiss() | SetSchedulable() | AcquireJobs():
                     return self._ask_service(action, agent)
+                case LockClocks() | UnlockClocks():
+                    return Done(action, clocks=self._set_clocks(action))
                 case _:
                     return self._ask_engine(action, agent)
         except Fault as fault:
@@ -200,6 +209,15 @@ class Performer:
             case _:
                 assert_never(action)
         return Done(action)
+
+    def _set_clocks(self, action: LockClocks | UnlockClocks) -> ClocksHandled:
+        match action:
+            case LockClocks():
+                return self._clocks.lock(action.gpus, action.clock, action.memory_clock)
+            case UnlockClocks():
+                return self._clocks.unlock(action.gpus, action.driver, memory=action.memory)
+            case _:
+                assert_never(action)
 
     def _slow(self, action: Freeze | Thaw | Weigh) -> None:
         match action:

@@ -25,6 +25,7 @@ from mayfly.core.actions import (
     Enrol,
     Forget,
     Freeze,
+    LockClocks,
     MakeSandbox,
     Open,
     Prepare,
@@ -35,6 +36,7 @@ from mayfly.core.actions import (
     Signal,
     TakeResults,
     Thaw,
+    UnlockClocks,
     Weigh,
     action_name,
 )
@@ -59,6 +61,7 @@ OPEN = 2
 SERVICE = 4
 TAKE = 2  # apart from what removes: a gigabyte of results takes its time
 CLEAR = 2  # apart from what removes: a gateway that hangs, or a container that does not die, takes its time
+CLOCKS = 1  # NVML is asked one thing after the other anyway
 BRING = 2  # apart from other openings: a tree of a gigabyte takes its time; by turns of their users
 
 _Task = tuple[Action, Agent | None]
@@ -221,6 +224,9 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
         case Clear():
             pool = naming.pool_of(action.slot)
             return f"clear-{pool}", pool, CLEAR
+        case LockClocks() | UnlockClocks():
+            pool = naming.pool_of(action.slot)
+            return f"clocks-{pool}", pool, CLOCKS
         case Rename() | Remove() | Forget() | RemoveSandbox():
             pool = naming.pool_of(action.slot)
             return f"remove-{pool}", pool, REMOVE

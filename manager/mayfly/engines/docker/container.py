@@ -65,6 +65,7 @@ def container_plan(
         apparmor=security.apparmor,
         read_only=security.read_only,
         cpuset=security.cpuset,
+        memory_nodes=security.memory_nodes,
         userns=security.userns,
         cap_drop=("ALL",),
         cap_add=security.capabilities,
@@ -145,6 +146,7 @@ def container_config(
     told: dict[str, Any] = {
         "CgroupParent": plan.cgroup_parent,
         "CpusetCpus": plan.cpuset,
+        "CpusetMems": plan.memory_nodes,
         "UsernsMode": plan.userns,
         "StorageOpt": None if plan.size is None else {"size": str(plan.size)},
     }

@@ -99,6 +99,7 @@ class ContainerPlan:
     apparmor: str | None = None  # a profile's name; None: the Engine's own
     read_only: bool = False  # the image's files
     cpuset: str | None = None  # None: all processors
+    memory_nodes: str | None = None  # None: all
     userns: str | None = None  # None: as the Engine has it
     cap_drop: tuple[str, ...] = ("ALL",)
     cap_add: tuple[str, ...] = ()
