@@ -110,10 +110,13 @@ class Gatekeeper:
     nvml: Nvml
     shown: Reading  # what this manager was told last
     spoiled: set[str] = field(default_factory=set)  # by hardware's XIDs, until a person says retry
+    quiet: dict[str, int] = field(default_factory=dict)  # the least that this manager saw in use
 
     def told(self, reading: Reading) -> None:
         """The manager was told that."""
         self.shown = reading
+        for uuid, seen in reading.vitals.items():
+            self.quiet[uuid] = min(seen.used or 0, self.quiet.get(uuid, TOTAL))
         self.spoiled.update(
             xid.uuid for xid in reading.xids if xid.meaning.kind is XidKind.HARDWARE
         )
@@ -124,7 +127,7 @@ class Gatekeeper:
             assert uuid in self.shown.vitals, f"{uuid} is not there"
             assert uuid not in self.spoiled, f"an XID speaks against {uuid}"
             seen = self.shown.vitals[uuid]
-            assert not seen.used, f"what the last job had of {uuid} is not returned"
+            assert seen.used == self.quiet[uuid], f"what the last job had of {uuid} is not returned"
             last = self.host.left.get(uuid)
             assert last is None or self.shown.began >= last, f"nobody looked at {uuid} since"
 

@@ -509,7 +509,7 @@ def test_weights_hold_over_time_whatever_goes_wrong_that_takes_no_gpu_away() -> 
         backlog=3,
         patience=PATIENCE * 600.0,
     )
-    one.pass_time(6 * HOUR)
+    one.pass_time(3 * HOUR)
     shares = {
         name: one.served[PoolName(name)] / weight for name, weight in (("a", 1), ("b", 2), ("c", 3))
     }
