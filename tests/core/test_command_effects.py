@@ -44,6 +44,7 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
+from mayfly.core.gpu_checks import CheckSetting
 from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory, Visit
 from mayfly.core.model import (
     Cause,
@@ -488,8 +489,16 @@ HOST_KEYS: dict[str, object] = {
     "history_days": 1.0,
     "history_events": 100,
     "fair_share_half_life": 3600.0,
+    "driver_branches": ("580",),
+    "gpu_checks": {"gpu.heat": CheckSetting(threshold=90.0)},
+    "web": "127.0.0.1:8080",
+    "web_user_header": "x-user",
+    "web_trusted_proxies": ("127.0.0.1",),
 }
-READ_AGAIN = {"gpu", "images_total", "history_days", "history_events", "fair_share_half_life"}
+READ_AGAIN = {
+    *("gpu", "images_total", "history_days", "history_events", "fair_share_half_life"),
+    *("driver_branches", "gpu_checks"),
+}
 
 
 @pytest.mark.parametrize("key", [one.name for one in fields(HostSpec)])
