@@ -16,9 +16,21 @@ from mayfly.core.facts import AgentConfirmed, AgentCreated, Fact
 from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.gpu_metering import MOST_WATTS, Meter, Metered, Throttle
 from mayfly.core.gpu_use import Tally
+from mayfly.core.gpus import PACE, PACE_AT_WORK, Gpus
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import ContainerId, Generation, GpuUse, Phase, PoolName, SlotName, UseOf
-from tests.core.simulator import pool, specs
+from mayfly.core.model import (
+    Bench,
+    ContainerId,
+    Generation,
+    GpuUse,
+    Phase,
+    PoolName,
+    SlotName,
+    UseOf,
+    World,
+)
+from mayfly.core.requests import PaceGpus
+from tests.core.simulator import desire, pool, specs
 
 GPU = "GPU-a"
 T = 1000.0
@@ -195,6 +207,16 @@ def test_a_job_that_is_not_to_be_disturbed_is_not_looked_at() -> None:
         tally = read(tally, at, used=5, utilisation=9, energy=int(at), throttles=THERMAL)
     use = used(tally, AGENT, T + 60)
     assert use == GpuUse(GPU, None, None, use_of=UseOf.BENCH)
+
+
+def test_a_pool_with_bench_is_not_looked_at_more_often_while_its_job_runs() -> None:
+    for bench, pace in ((None, PACE_AT_WORK), (Bench(), PACE)):
+        desired = desire(specs(replace(pool("p"), bench=bench), leases=((GPU,),)))
+        memory = Memory(agents={AGENT.generation: AGENT})
+        gpus, requests, _ = Gpus().scheduled(desired, memory, World({}), T)
+        assert PaceGpus(pace, resting=False) in requests
+        (use,) = gpus.read(Reading(T, T, vitals={GPU: Vitals()})).tally.use_of(AGENT, T + 9) or ()
+        assert (use.use_of is UseOf.BENCH) is (bench is not None)
 
 
 METERS = st.builds(

@@ -272,7 +272,8 @@ class Gpus:
         requests: list[PaceGpus | ReadGpus | Probe | EndLeftover] = []
         dues: list[float] = []
         if leased:
-            gpus = replace(gpus, tally=gpus.tally.assigned(leased, memory))
+            measured = frozenset(spec.pool.name for spec in leased if spec.pool.bench is not None)
+            gpus = replace(gpus, tally=gpus.tally.assigned(leased, memory, measured))
             pace = PaceGpus(
                 PACE_AT_WORK if gpus.tally.working else PACE, resting=memory.pause is not None
             )
