@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mayfly.core.model import ContainerId, Continuity
+from mayfly.core.model import Container, ContainerId, Continuity
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of
+from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of, without_managers
 from mayfly.engines.kubernetes.manifest import SELECTOR
 from mayfly.engines.kubernetes.pods import (
     VANISHED,
     WITHOUT_WAITING,
+    PodEnd,
     container_id,
     container_of,
     end_of,
@@ -67,7 +68,8 @@ class PodWatch:
         self._told_until = cursor.time_nano / 1e9 if cursor is not None else None
         self._version = ""  # from which a watch goes on; "": a list comes first
         self._known: dict[ContainerId, str] = {}  # of each pod, what was rung of it last
-        self._last: dict[ContainerId, Pod] = {}  # each pod as it was seen last
+        # What each pod was at last, should it be gone one day; a whole pod would be a hundred kilobytes.
+        self._last: dict[ContainerId, tuple[Container | None, PodEnd | None]] = {}
         self._listed = False
         self._set_back = threading.Event()  # the server's store has become an older one
         self._stream: Stream | None = None
@@ -140,10 +142,10 @@ class PodWatch:
         found = self._api.call("GET", self._path, DOING, query={"labelSelector": SELECTOR})
         pods = {container_id(pod): pod for pod in found.get("items") or ()}
         for gone in self._known.keys() - pods.keys():
-            last = self._last.pop(gone, {})
+            last = self._last.pop(gone, (None, None))
             if self._known.pop(gone) != "die":
-                self._tell("die", last, gone, why=VANISHED)
-            self._tell("destroy", last, gone)
+                self._tell("die", *last, gone, why=VANISHED)
+            self._tell("destroy", *last, gone)
         for pod in pods.values():
             self._take(pod, first=not self._listed)
         self._listed = True
@@ -176,7 +178,7 @@ class PodWatch:
 
     def _heard(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
+            event = json.loads(line, object_hook=without_managers)
             kind, pod = str(event["type"]), dict(event["object"])
         except (ValueError, KeyError, TypeError) as error:
             raise Passing(f"{DOING}: an event broke off ({error})") from error
@@ -188,9 +190,10 @@ class PodWatch:
             container = container_id(pod)
             if self._known.pop(container, "") == "start":
                 # It ran, and its record alone is gone: nobody says that it has ended.
-                self._tell("die", pod, container, why=why_of(pod) or WITHOUT_WAITING)
+                last = (container_of(pod), end_of(pod))
+                self._tell("die", *last, container, why=why_of(pod) or WITHOUT_WAITING)
             self._last.pop(container, None)
-            self._tell("destroy", pod, container)
+            self._tell("destroy", container_of(pod), end_of(pod), container)
         # Not before all of it is written down: a watch goes on behind it.
         self._version = str((pod.get("metadata") or {}).get("resourceVersion") or self._version)
 
@@ -198,19 +201,25 @@ class PodWatch:
         """Ring what is new of it; of the first list what an earlier run has heard is not."""
         container = container_id(pod)
         self._seen(pod)
-        end = end_of(pod)
+        agent, end = container_of(pod), end_of(pod)
         now = "die" if end is not None else "start" if runs(pod) else "create"
         before = self._known.get(container)
         self._known[container] = now
-        self._last[container] = pod
+        self._last[container] = (agent, end)
         if now == before or (before == "die" and now != "die"):
             return
         if first and (end is None or self._told_until is None or int(end.at) <= self._told_until):
             return
-        self._tell(now, pod, container)
+        self._tell(now, agent, end, container)
 
-    def _tell(self, action: str, pod: Pod, container: ContainerId, why: str = "") -> None:
-        agent, end = container_of(pod), end_of(pod)
+    def _tell(
+        self,
+        action: str,
+        agent: Container | None,
+        end: PodEnd | None,
+        container: ContainerId,
+        why: str = "",
+    ) -> None:
         at = time.time_ns()
         self._cursor = EventCursor(at, container, action)
         self._ring(
