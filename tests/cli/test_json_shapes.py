@@ -35,6 +35,7 @@ SCHEMAS = {
     "config show": "mayfly.config/2",
     "images list": "mayfly.images/1",
     "images select": "mayfly.images-select/1",
+    "notify list": "mayfly.notify/1",
     "doctor": "mayfly.doctor/1",
 }
 

@@ -576,7 +576,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            told = EVERYTHING + CLUSTER + REGISTRIES
+            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -696,6 +696,68 @@ REGISTRIES = pool(
     '[[pool.registries]]\naddress = "registry.lab:5000"\nuser = "ci"\npassword = { file = "/p" }\n'
     '[[pool.registries]]\naddress = "index.docker.io"\nuser = "$lab"\npassword = { credential = "h" }\n'
 )
+NOTIFY = (
+    pool("slots = 1\n")
+    + """
+[[host.notify]]
+name = "board"
+webhook = "https://board.lab/hook"
+token = { file = "/t" }
+ca = "/ca.pem"
+conditions = "error"
+jobs = "all"
+users = ["anna"]
+pools = ["local"]
+title = "{host}: {code}"
+text = "{text} {{}}"
+[[host.notify]]
+name = "phone"
+ntfy = "https://ntfy.lab/gpu"
+[[host.notify]]
+name = "chat"
+slack = { credential = "chat" }
+[[host.notify]]
+name = "post"
+jobs = "failed"
+[host.notify.mail]
+server = "[::1]:25"
+tls = "tls"
+user = "mayfly"
+password = { file = "/p" }
+sender = "mayfly@lab"
+to = ["{user}@lab", "ops@lab"]
+"""
+)
+NOTIFY_WRONG = [
+    ('name = "a"\nwebhook = "http://x"\nslack = "http://x"', "webhook and slack are there"),
+    ('name = "a"', "none is there"),
+    ('name = "a"\nwebhook = "http://x"\nconditions = "none"', "is told nothing"),
+    ('name = "a"\nwebhook = "http://x"\npools = ["nix"]', 'there is no pool "nix"'),
+    ('name = "a"\nwebhook = "http://x"\nusers = ["b"]', "are of jobs"),
+    ('name = "a"\nwebhook = "http://x"\ntitle = "{nix}"', "names {nix}"),
+    ('name = "a"\nwebhook = "http://x?t=1"', "no place for a token"),
+    ('name = "a"\nmail = { server = "m", sender = "a@b", to = ["c@d"] }', "is not a host and a port"),
+    ('name = "a"\nmail = { server = "m:0", sender = "a@b", to = ["c@d"] }', "0 is no port"),
+    ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["c@d"], user = "u" }', "come together"),
+    (
+        'name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["c@d"], user = "u", '
+        'password = { file = "/p" }, tls = "none" }',
+        "could read the password",
+    ),
+    ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["{x}@d"] }', "only {user} is known"),
+    ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["{user}@d"] }', "the owner of a job"),
+    ('name = "a"\ntoken = { file = "/t" }\nmail = { server = "m:1", sender = "a@b", to = ["c@d"] }',
+     "is of HTTP"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "says"), NOTIFY_WRONG)
+def test_a_target_that_could_tell_nobody_is_a_mistake(write: Write, table: str, says: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        load(write(f"{MINIMAL}[[host.notify]]\n{table}\n"), environ={})
+    assert says in str(wrong.value)
+
+
 ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/😀"\ntarget = "/x"')
 
 
@@ -705,6 +767,7 @@ ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/�
         MINIMAL,
         EVERYTHING,
         REGISTRIES,
+        NOTIFY,
         pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'),
         ODD,
     ],

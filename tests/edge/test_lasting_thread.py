@@ -54,6 +54,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "edge/exchange.py",  # the deadline of one call
         "edge/gpu_reset.py",  # the output of one program
         "edge/http_connection.py",  # one client
+        "edge/mail.py",  # the deadline of one mail
         "edge/mounted.py",  # one look, which may hang
         "edge/repository.py",  # the deadline of one question to git
         "engines/docker/gateway/agent_namespace.py",  # one socket, in another namespace than all others

@@ -58,12 +58,13 @@ VERBS = {
     "shell": "verbs_shell",
     "config": "verbs_config",
     "images": "verbs_images",
+    "notify": "verbs_notify",
 }
 # Those that look at this host, or change it: a manager elsewhere has nothing to do with them.
 OF_THIS_HOST = frozenset(
     {
         *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
-        "images",
+        *("images", "notify"),
     }
 )
 # What follows `submit` belongs to the job's command.

@@ -17,7 +17,7 @@ from typing import Any
 
 from mayfly.core.desire import baked_parts, without_secrets
 from mayfly.core.memory import Job
-from mayfly.core.model import PoolSpec
+from mayfly.core.model import HostSpec, PoolSpec
 from mayfly.core.runs import Origin
 
 MASKED = "****"
@@ -51,6 +51,7 @@ MODULES = (
     "memory",
     "model",
     "mounts",
+    "notice_targets",
     "observed",
     "outcomes",
     "polls",
@@ -93,6 +94,8 @@ def encoded(value: object) -> Any:
     if isinstance(value, PoolSpec):
         # A provider's settings are its own: what is told of them is what a fingerprint is made of.
         value = replace(without_secrets(value), settings=baked_parts(value.settings))
+    if isinstance(value, HostSpec) and value.notify:
+        value = replace(value, notify=())  # an address to which anybody may write is a secret
     if isinstance(value, Job) and value.variant:
         value = replace(value, variant=MASKED)  # it has values of its variables
     if isinstance(value, Origin) and value.subject:

@@ -75,6 +75,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "daemon.started": INFO,
         "daemon.stopping": INFO,
         "gpu.leftover": WARNING,
+        "notice.delayed": WARNING,
+        "notice.dropped": WARNING,
         "disk.back": INFO,
         "disk.lost": ERROR,
         "engine.back": INFO,

@@ -73,6 +73,8 @@ from mayfly.edge.config_types import (
 )
 from mayfly.edge.flat_keys import Lifted, lift
 from mayfly.edge.mistakes import ConfigError, Problem, follow, problem, told
+from mayfly.edge.notify_table import NotifyTable, target
+from mayfly.edge.notify_table import wrong as wrong_notices
 from mayfly.edge.provider_keys import ProviderKeys, unencrypted
 from mayfly.edge.sources import Where
 
@@ -553,6 +555,9 @@ class HostTable(Table):
         "after which half of the time still counts that a person's jobs had in a pool's slots",
         ge=60,
     )
+    notify: list[NotifyTable] = Field(
+        default=[], description="who is told of conditions and of jobs' ends"
+    )
 
 
 @cache
@@ -743,7 +748,8 @@ def _translate(
     shape: Any, providers: Mapping[str, ProviderKeys]
 ) -> tuple[model.Config, list[tuple[Where, str]]]:
     """The configuration, and what the providers say is wrong with their tables."""
-    host = said(shape.host, "name", "kubernetes")
+    host = said(shape.host, "name", "kubernetes", "notify")
+    host["notify"] = tuple(map(target, shape.host.notify))
     on_cluster = shape.host.engine == cluster.ENGINE
     if on_cluster or shape.host.kubernetes is not None:
         own = shape.host.kubernetes or cluster.ClusterTable()
@@ -779,6 +785,7 @@ def _translate(
         if on_cluster and isinstance(pool.gpus, int):
             pool = replace(pool, gpus=0, devices=pool.gpus)
         pools.append(pool)
+    wrong += wrong_notices(shape.host.notify, [pool.name for pool in pools])
     return model.Config(model.HostSpec(name=name, **host), tuple(pools)), wrong
 
 

@@ -13,7 +13,7 @@ from mayfly.core.model import Config, PoolSpec
 from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
 
-_TABLES = {"limits", "security", "datasets", "caches", "registries"}
+_TABLES = {"limits", "security", "datasets", "caches", "registries", "notify"}
 # What is in bytes and what in seconds: written with units, as the reference has it.
 SIZES = frozenset(
     (
@@ -39,6 +39,14 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         yield ""
         yield f"[host.{engine}]"
         yield from _table(settings, f"host.{engine}", origins)
+    for target in config.host.notify:
+        yield ""
+        yield "[[host.notify]]"
+        yield from _table(target, "host.notify", origins)
+        if target.mail is not None:
+            yield ""
+            yield "[host.notify.mail]"
+            yield from _table(target.mail, "host.notify.mail", origins)
     for pool in config.pools:
         where = f"pool.{pool.name}"
         yield ""

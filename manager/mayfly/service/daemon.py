@@ -26,7 +26,7 @@ from mayfly.core.gpu_use import Tally
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import Config, ContainerId, Generation, HostId
+from mayfly.core.model import Config, ContainerId, Generation, HostId, HostSpec
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
@@ -74,6 +74,7 @@ from mayfly.service.loop import Loop, Parts
 from mayfly.service.messages import Message, Reload, Stop
 from mayfly.service.metrics import Metrics, Outside, serve
 from mayfly.service.mount_observer import MountObserver
+from mayfly.service.notifier import Notifier, deliver
 from mayfly.service.old_content import OldContent
 from mayfly.service.perform import Performer
 from mayfly.service.probes import why_not_alive, why_not_ready
@@ -203,7 +204,7 @@ def _run(
     prober = IsolationProber(engine, host, inbox.put)
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
-    report = Report(board, log, metrics, _Announcer(), engine.lines)
+    notifier, report = _voices(config.host, board, log, metrics, engine)
     state = _beginning(host, config, ledger.load(), ledger.take_gpu_use(), clock.now())
     recording = Recording(state)
     loop = Loop(
@@ -274,6 +275,7 @@ def _run(
             mounts.start,
             prober.start,
             activity.start,
+            notifier.start,
             *(one.start for one in old),
             *(s.start for s in servers),
             partial(attachments.end_left, loop.state.memory.agents.values()),
@@ -283,11 +285,20 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, activity, *old, gpus, services)
+    _stop(observer, mounts, prober, activity, notifier, *old, gpus, services)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)
     engine.close()
+
+
+def _voices(
+    host: HostSpec, board: StatusBoard, log: Log, metrics: Metrics, engine: Engine
+) -> tuple[Notifier, Report]:
+    """Who tells people elsewhere, and who tells whoever asks here."""
+    place = Path(host.state_dir) / "notices"
+    notifier = Notifier(host.notify, host.name, place, board, log, deliver)
+    return notifier, Report(board, log, metrics, _Announcer(), engine.lines, notifier)
 
 
 def _witnesses(state_dir: Path, engine: Engine) -> Witnesses:

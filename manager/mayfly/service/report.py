@@ -54,6 +54,16 @@ class Listener(Protocol):
         """The configuration is about to be read again; the next pass ends that."""
 
 
+class Teller(Protocol):
+    """Who tells people elsewhere."""
+
+    def recorded(self, facts: Iterable[Fact], before: Memory) -> None:
+        """These are on disk."""
+
+    def conditions(self) -> list[Condition]:
+        """What is the matter with that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What the manager itself stands on, for the lines about it."""
@@ -79,9 +89,11 @@ class Report:
         metrics: Metrics,
         listener: Listener,
         words: EngineLines,
+        teller: Teller | None = None,
     ) -> None:
-        """``words``: what a person types at this engine."""
+        """``words``: what a person types at this engine; ``teller``: ``None`` where nobody is told."""
         self.words = words
+        self._teller = teller
         self._board = board
         self._log = log
         self._listener = listener
@@ -168,6 +180,8 @@ class Report:
             "telling of the clients", lambda: [*client_conditions(rows, reported, now)], now
         )
         lines += self._bugs.health(now)
+        if (teller := self._teller) is not None:
+            lines += self.asked("telling of the notices", teller.conditions, now)
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
         for generation in doubted.keys() - self._busy_without_job:
@@ -229,6 +243,8 @@ class Report:
         self.metrics.facts(facts, before, after)
         for fact in facts:
             self._log.fact(fact, after)
+        if self._teller is not None:
+            self._teller.recorded(facts, before)
 
 
 def own_health(ground: Ground) -> list[Condition]:
