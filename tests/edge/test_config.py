@@ -739,11 +739,8 @@ NOTIFY_WRONG = [
     ('name = "a"\nmail = { server = "m", sender = "a@b", to = ["c@d"] }', "is not a host and a port"),
     ('name = "a"\nmail = { server = "m:0", sender = "a@b", to = ["c@d"] }', "0 is no port"),
     ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["c@d"], user = "u" }', "come together"),
-    (
-        'name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["c@d"], user = "u", '
-        'password = { file = "/p" }, tls = "none" }',
-        "could read the password",
-    ),
+    ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["c@d"], user = "u", tls = "none" }',
+     "could read the password"),
     ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["{x}@d"] }', "only {user} is known"),
     ('name = "a"\nmail = { server = "m:1", sender = "a@b", to = ["{user}@d"] }', "the owner of a job"),
     ('name = "a"\ntoken = { file = "/t" }\nmail = { server = "m:1", sender = "a@b", to = ["c@d"] }',
