@@ -69,6 +69,7 @@ VERBS = frozenset(
             "install",
             "jobs",
             "logs",
+            "notify",
             "pause",
             "pipeline",
             "plan",
