@@ -81,6 +81,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "report --csv": [("report --csv --json", 2)],
     "gpus what": [("gpus nonsense", 2)],
     "gpus gpu": [("gpus heal nope --plan", 4)],
+    "gpus --force": [("gpus --force", 2), ("gpus heal --force", 2)],
     "gpus --plan": [("gpus --plan", 2)],
     "gpus --yes": [("gpus --yes", 2), ("gpus heal --watch --yes", 2)],
     "gpus --watch": ALONE,

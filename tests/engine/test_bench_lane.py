@@ -110,3 +110,27 @@ def test_no_gate_opens_where_the_clocks_cannot_be_locked_and_it_says_why(
     assert f"the manager may not lock the clocks of {uuid(0)}" in text
     assert manager.job(job)["state"] == "queued"
     assert manager.ended(manager.queue("true", pool="cpu"))["exit_code"] == 0
+
+
+def test_without_a_manager_the_clocks_of_a_job_that_has_ended_are_unlocked_and_no_other_s(
+    manager: GpuManager, hardware: Hardware
+) -> None:
+    manager.start()
+    job = manager.on_gpu(*HELD_UP)
+    manager.started(job)
+    container = manager.slot("gpu-0")["container"]
+    manager.kill()
+    told = manager.cli("gpus", "unlock")
+    assert told.returncode == 1
+    assert told.stdout == f"gpu-0: its job runs, so the clocks of {uuid(0)} stay locked\n"
+    assert UNLOCKED not in hardware.done_to_clocks()
+    manager.let_go_in(container)
+    line = f"gpu-0: the clocks of {uuid(0)} are unlocked\n"
+    until(lambda: manager.cli("gpus", "unlock").stdout == line, "unlocked once it has ended")
+    assert hardware.done_to_clocks()[-1] == UNLOCKED
+    manager.start()
+    assert manager.ended(job)["state"] == "succeeded"
+    until(
+        lambda: manager.cli("gpus", "unlock").stdout == "no clocks are locked\n",
+        "the next manager has recorded it",
+    )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from mayfly.cli import render_gpus
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, YesOption
-from mayfly.cli.talk import client, print_json, say, terminal_width
+from mayfly.cli.talk import client, config_path, print_json, say, terminal_width
 from mayfly.cli.trouble import Down, Trouble, Usage
 
 if TYPE_CHECKING:
@@ -25,7 +25,10 @@ INTERRUPTED = 130
 def gpus(
     ctx: typer.Context,
     what: Annotated[
-        str | None, typer.Argument(metavar="[heal]", help="Reset a GPU, and wait until it is back.")
+        str | None,
+        typer.Argument(
+            metavar="[heal|unlock]", help="Reset a GPU; or give back clocks that are locked."
+        ),
     ] = None,
     gpu: Annotated[
         str | None, typer.Argument(metavar="[GPU]", help="Which, by UUID; the one that is sick.")
@@ -34,13 +37,20 @@ def gpus(
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Show them as they change.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only show what a reset takes.")] = False,
     yes: YesOption = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="With unlock: also those of a job that runs.")
+    ] = False,
     as_json: JsonOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Show the GPUs of this host, who holds them, and what is wrong with them; with `heal` reset one."""
-    if what not in (None, "heal"):
-        raise Usage(f"gpus takes heal, or nothing, not {what}")
+    if what not in (None, "heal", "unlock"):
+        raise Usage(f"gpus takes heal, unlock, or nothing, not {what}")
+    if force and what != "unlock":
+        raise Usage("--force goes with unlock: `mayfly gpus unlock --force`")
+    if what == "unlock":
+        _unlock(config_path(ctx, config), force=force)
     if what is None and (plan or yes):
         raise Usage("--plan and --yes go with heal: `mayfly gpus heal`")
     if what is not None and watch:
@@ -99,6 +109,18 @@ def _await_healed(manager: Client, uuid: str, before: object) -> Document:
         if found.get("asked") not in (None, before) and found.get("ended"):
             return found
         time.sleep(LOOK)
+
+
+def _unlock(config: str | None, *, force: bool) -> NoReturn:
+    """Give back what a manager has locked that is gone; one that runs does it by itself."""
+    from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  heavy, and rare
+    from mayfly.cli.unlocking import unlocked  # noqa: PLC0415
+
+    with translated():
+        lines, every = unlocked(load_config(config).config, force=force)
+    for line in lines:
+        print(line)
+    raise typer.Exit(0 if every else 1)
 
 
 def _look(manager: Client) -> tuple[Document, str]:

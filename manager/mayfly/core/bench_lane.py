@@ -263,7 +263,7 @@ def conditions(slots: Iterable[SlotSpec], memory: Memory, now: float) -> list[Co
                     "bench.locked",
                     Severity.WARNING,
                     text,
-                    f"sudo nvidia-smi -i {','.join(lock.gpus)} -rgc",
+                    "sudo mayfly gpus unlock",
                 )
             )
     return found

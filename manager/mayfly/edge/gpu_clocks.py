@@ -27,11 +27,13 @@ from mayfly.edge.boot import host_boot
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
+from mayfly.edge.parent_groups import whose
 
 PATIENCE = 20.0  # seconds that somebody waits for NVML
 FIRST_LOOK = 2.0  # seconds after clocks were locked
 LOOK_EVERY = 30.0
 MODULE = Path("/sys/module/nvidia")
+PROCESSES = Path("/proc")
 CPUS = Path("/sys/devices/system/cpu/online")
 NODES = Path("/sys/devices/system/node/has_memory")
 BITS = 64  # of a word of NVML's sets
@@ -108,6 +110,23 @@ def loading(module: Path = MODULE) -> str:
         return f"{host_boot()} {module.stat().st_ino}"
     except OSError:
         return ""
+
+
+def is_at_work(container: str | None, agent: str, processes: Path = PROCESSES) -> bool:
+    """Whether a process is left of an agent's container, or of one that it has made, says the kernel."""
+    for entry in processes.iterdir():
+        if whole_number(entry.name) is None:
+            continue
+        try:
+            groups = (entry / "cgroup").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended
+            continue
+        if container and container in groups:
+            return True
+        paths = (line.split(":", 2)[-1] for line in groups.splitlines())
+        if any(one is not None and one.agent == agent for one in map(whose, paths)):
+            return True
+    return False
 
 
 # -- locking and unlocking --------------------------------------------------------------------------
