@@ -244,6 +244,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         *((f"doctor --canary local-0 --timeout {t}", 2) for t in ("nonsense", "0", "-5")),
     ],
     "bugreport --output": [("bugreport -o /no/such/folder/report", 1)],
+    "notify test targets": [("notify test nobody", 2)],
     "top -n": [("top -n 0", 2), ("top -n nonsense", 2)],
     "attach name": [("attach nope", 4)],
     "attach command": ANY,

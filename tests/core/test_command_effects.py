@@ -59,6 +59,7 @@ from mayfly.core.model import (
     Phase,
     SlotName,
 )
+from mayfly.core.notice_targets import Target
 from mayfly.core.plan import Plan
 from mayfly.core.queue_room import ROOM
 from mayfly.core.runs import Origin
@@ -494,6 +495,7 @@ HOST_KEYS: dict[str, object] = {
     "web": "127.0.0.1:8080",
     "web_user_header": "x-user",
     "web_trusted_proxies": ("127.0.0.1",),
+    "notify": (Target("ops", webhook="http://board.lab"),),
 }
 READ_AGAIN = {
     *("gpu", "images_total", "history_days", "history_events", "fair_share_half_life"),
