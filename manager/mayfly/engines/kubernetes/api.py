@@ -27,6 +27,13 @@ from mayfly.engines.protocol import Gone, NameTaken
 
 MOST = 64 * 1024 * 1024  # bytes of an answer
 CONNECTIONS = 16
+# Of whatever the server sends; dropped while it is read, so that a list of many pods is never there whole.
+UNREAD = frozenset(
+    {
+        *("managedFields", "volumes", "volumeMounts", "tolerations", "affinity", "securityContext"),
+        *("livenessProbe", "readinessProbe", "startupProbe", "podIPs", "hostIPs"),
+    }
+)
 SEE_DOCTOR = "; see `mayfly doctor`"
 QUOTA_AGAIN = 60.0  # seconds until a namespace whose quota is used up is asked again
 # A connection that is silent for long is asked after, so that nobody on the way forgets it, and one that was
@@ -233,15 +240,16 @@ def _read(answer: Any, deadline: float, doing: str) -> bytes:
     return bytes(data)
 
 
-def without_managers(part: dict[str, Any]) -> dict[str, Any]:
-    """An object without who manages which of its fields: half of a pod, and nobody here reads it."""
-    part.pop("managedFields", None)
+def slim(part: dict[str, Any]) -> dict[str, Any]:
+    """An object without what nobody here reads, which is most of a pod."""
+    for name in UNREAD & part.keys():
+        del part[name]
     return part
 
 
 def _document(data: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(data, object_hook=without_managers)
+        found = json.loads(data, object_hook=slim)
     except ValueError:
         return {"message": data[:300].decode(errors="replace")}
     return found if isinstance(found, dict) else {}

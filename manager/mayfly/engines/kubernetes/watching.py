@@ -18,7 +18,7 @@ from typing import Any
 from mayfly.core.model import Container, ContainerId, Continuity
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.lasting_thread import LastingThread
-from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of, without_managers
+from mayfly.engines.kubernetes.api import Api, Expired, Stream, fault_of, slim
 from mayfly.engines.kubernetes.manifest import SELECTOR
 from mayfly.engines.kubernetes.pods import (
     VANISHED,
@@ -178,7 +178,7 @@ class PodWatch:
 
     def _heard(self, line: bytes) -> None:
         try:
-            event = json.loads(line, object_hook=without_managers)
+            event = json.loads(line, object_hook=slim)
             kind, pod = str(event["type"]), dict(event["object"])
         except (ValueError, KeyError, TypeError) as error:
             raise Passing(f"{DOING}: an event broke off ({error})") from error
