@@ -37,6 +37,7 @@ from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
 from mayfly.edge.fetched_images import FetchedImages
+from mayfly.edge.free_memory import few_arenas
 from mayfly.edge.gateway_control import GatewayControl
 from mayfly.edge.gpu_clocks import GpuClocks
 from mayfly.edge.history import INSTALLATION_KEY, History
@@ -95,6 +96,7 @@ def run(
     """Run the manager until SIGTERM or SIGINT; ``Refused`` where it must not start."""
     state_dir = Path(config.host.state_dir)
     raise_limit()
+    few_arenas()
     with ExitStack() as stack:
         stack.enter_context(_locked(state_dir))
         log = Log()
