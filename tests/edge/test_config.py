@@ -576,7 +576,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY
+            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -696,6 +696,10 @@ REGISTRIES = pool(
     '[[pool.registries]]\naddress = "registry.lab:5000"\nuser = "ci"\npassword = { file = "/p" }\n'
     '[[pool.registries]]\naddress = "index.docker.io"\nuser = "$lab"\npassword = { credential = "h" }\n'
 )
+BENCH = pool(
+    "gpus = 1\n[pool.bench]\nclock = 1410\nmemory_clock = 1593\nothers_idle = true\n"
+    '[[pool]]\nname = "base"\ngpus = 1\nbench = true\n'
+)
 NOTIFY = (
     pool("slots = 1\n")
     + """
@@ -765,6 +769,7 @@ ODD = pool('env = { A = "ðŸ˜€ \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/ð
         EVERYTHING,
         REGISTRIES,
         NOTIFY,
+        BENCH,
         pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'),
         ODD,
     ],

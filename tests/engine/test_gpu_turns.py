@@ -102,7 +102,7 @@ def test_a_wide_job_has_its_turn_and_a_gpu_that_falls_off_under_it_holds_who_has
     assert sorted(slots) == ["one-0", "one-1"]
     hardware.gpus = 1
     hardware.write()
-    held = manager.in_phase("held", "both-0")["note"]
+    held = manager.in_phase("held", "one-1")["note"]
     assert held.startswith(f"{uuid(1)} is not there any more")
     assert manager.job(wide)["state"] == "running", "nobody ends its job"
     manager.let_go(wide)

@@ -23,9 +23,9 @@ from mayfly.core.model import (
     Limits,
 )
 from mayfly.core.naming import base36
+from mayfly.edge import mountinfo
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.parent_groups import ParentGroups
-from mayfly.engines.docker import client
 from mayfly.engines.docker.engine import DockerEngine
 from mayfly.engines.docker.quotas import wall
 from mayfly.engines.protocol import Unmeasured
@@ -234,7 +234,7 @@ def test_where_the_disk_keeps_sizes_it_all_has_a_wall_behind_its_limit(
     """The agent, the volume that it works in, and, by its grant, whatever it makes."""
     mounts = world.home / "mountinfo"
     mounts.write_text(f"36 35 98:0 / / rw - xfs /dev/sda {options}\n")
-    monkeypatch.setattr(client, "MOUNTS", mounts)
+    monkeypatch.setattr(mountinfo, "MOUNTINFO", mounts)
     asked: list[dict[str, Any]] = []
 
     def made(ask: Ask) -> None:

@@ -77,6 +77,7 @@ ANSWERS = {
     "GET /v1/events": 200,
     "GET /v1/history": 200,
     "GET /v1/gpus": 200,
+    "GET /v1/report": 200,
     "GET /v1/top": 200,
     "GET /v1/recording": 403,
     "GET /v1/metrics": 200,
