@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from mayfly.core import bench_lane
+from mayfly.core import bench_lane, idle_host
 from mayfly.core.actions import LockClocks, Open, UnlockClocks
 from mayfly.core.facts import ClocksRefused, ClocksUnlocked, GateOpening, JobSubmitted
 from mayfly.core.leases import Gpu, Mig
@@ -22,6 +22,7 @@ from mayfly.core.model import (
     HostSpec,
     PoolName,
     PoolSpec,
+    Removal,
     SlotName,
 )
 from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
@@ -83,15 +84,22 @@ class LaneManager(Manager):
         self.run()
 
 
-def measured(*, others_idle: bool = True, slots: int = 1) -> LaneManager:
+def measured(*, others_idle: bool = True, slots: int = 1, keep_failed: float = 0.0) -> LaneManager:
     """A box with a pool that measures, one with the other GPUs, and one without any."""
-    bench = replace(pool("bench", slots, job_timeout=6 * HOUR), gpus=1, bench=Bench())
+    bench = replace(
+        pool("bench", slots, job_timeout=6 * HOUR), gpus=1, bench=Bench(), keep_failed=keep_failed
+    )
     work = replace(pool("work", 2, job_timeout=6 * HOUR), gpus=1)
     none = pool("none", 1, job_timeout=6 * HOUR)
     plan = BenchPlan(1410, others_idle=others_idle)
     own = tuple((f"GPU-{at}",) for at in range(slots))
     groups = (
-        tuple(replace(spec, bench=plan) for spec in specs(bench, leases=own)),
+        tuple(
+            replace(spec, bench=plan)
+            for spec in specs(
+                bench, leases=own, removal=Removal.MANAGER if keep_failed else Removal.ENGINE
+            )
+        ),
         specs(work, leases=(("GPU-6",), ("GPU-7",))),
         specs(none),
     )
@@ -204,6 +212,21 @@ def test_the_lane_has_the_host_to_itself_and_then_the_others_have_it() -> None:
     for slot in ("work-0", "work-1", "none-0"):
         manager.job_ends(slot)
     assert manager.runs("bench-0")
+
+
+def test_nobody_waits_for_a_lane_whose_gpus_wait_for_a_look_at_a_failed_job() -> None:
+    manager = measured(keep_failed=HOUR)
+    manager.submit("bench")
+    manager.run()
+    manager.host.ends(manager.of("bench-0"), 1)
+    manager.run()
+    manager.host.now += idle_host.OWED + 1.0  # nobody is owed a gate any more
+    for name in ("bench", "work", "none"):
+        manager.submit(name)
+    manager.run()
+    assert not manager.runs("bench-0"), "its GPU stays as the failed job left it"
+    assert manager.runs("work-0") or manager.runs("work-1")
+    assert manager.runs("none-0")
 
 
 def test_without_others_idle_the_others_go_on() -> None:

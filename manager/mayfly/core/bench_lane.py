@@ -3,7 +3,7 @@
 Pure. The clocks are locked before the gate is opened, and no gate opens on them otherwise: a number that was
 measured with clocks that float is worse than none. That they are about to be locked is on disk before it is
 done, so that whoever comes after a crash unlocks them. They are unlocked once the job has ended, and not
-before: whoever wants them sooner is a person (``mayfly gpus unlock --force``).
+before; where no manager runs a person can have them sooner (``mayfly gpus unlock --force``).
 """
 
 from __future__ import annotations
@@ -118,12 +118,19 @@ def locking(
     plan, known = spec.bench, view.memory.slot(spec.name)
     if plan is None or known.clocks is not None or not view.free(clocks_of(spec.name)):
         return None
-    if known.clocks_retry is not None and within(view.now, known.clocks_retry - AGAIN, AGAIN):
-        return known.clocks_retry
+    later = retries_at(view, spec)
+    if later is not None:
+        return later
     lease = agent.lease
     asked = (plan.clock, plan.memory_clock)
     action = LockClocks(agent.generation, spec.name, lease, *asked, "its job is measured")
     return action, ClocksLocking(view.now, spec.name, agent.generation, lease, *asked)
+
+
+def retries_at(view: View, spec: SlotSpec) -> float | None:
+    """When clocks are tried again that could not be locked; ``None``: nothing keeps them from being tried."""
+    retry = view.memory.slot(spec.name).clocks_retry
+    return retry if retry is not None and within(view.now, retry - AGAIN, AGAIN) else None
 
 
 def unlockings(view: View, facts: Iterable[Fact]) -> tuple[list[UnlockClocks], float | None]:

@@ -7,17 +7,19 @@ the host again. So neither starves, and nobody waits for a slot that could not o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 
-from mayfly.core import belongings
-from mayfly.core.bench_lane import Lane, has_begun
+from mayfly.core.bench_lane import Lane, has_begun, retries_at
 from mayfly.core.memory import Agent
 from mayfly.core.model import ContainerState, PoolSpec, SlotName, SlotSpec
+from mayfly.core.opening import why_shut
 from mayfly.core.plan import View
-from mayfly.core.slots import VACANCY, cooling, still_ending, within
+from mayfly.core.slots import VACANCY, cooling, within
 from mayfly.core.taking_turns import Wants
-from mayfly.core.unseen_ends import on_its_gpus
 
+NOBODY: Mapping[str, list[Agent]] = {}  # on any GPU: whoever is will end
 OWED = 120.0  # seconds in which those who waited for a job of the lane have their gates first
 
 
@@ -56,19 +58,12 @@ def _could_open(view: View, wants: Wants, spec: SlotSpec) -> bool:
         return False
     if known.booking is None and _waiting(wants, spec.pool) <= 0:
         return False
-    if known.cordon is not None or known.held is not None or cooling(known, view.now):
+    if known.held is not None or cooling(known, view.now):
         return False
-    if spec.name in view.desired.obstacles or spec.name in view.desired.undetermined:
+    if spec.name in view.desired.obstacles or retries_at(view, spec) is not None:
         return False
-    if known.clocks_retry is not None and known.clocks_retry > view.now:
-        return False
-    if spec.pool.takes_turns and spec.name not in view.turns.granted:
-        return False
-    if belongings.in_the_way(view, spec, tenancy) or belongings.gateway_is_missing(view, spec):
-        return False
-    if still_ending(known, spec, view.now) or on_its_gpus(view.unseen, spec, own, view.now):
-        return False
-    return not own.lease or _sees_fit_gpus(view, spec, own)
+    alone = replace(view, lane=Lane({}, next=spec.name if spec.bench else None))
+    return why_shut(alone, NOBODY, spec, own, tenancy) is None
 
 
 def _stands_at_gate(view: View, own: Agent) -> bool:
@@ -76,13 +71,6 @@ def _stands_at_gate(view: View, own: Agent) -> bool:
         return False
     container = view.containers.get(own.generation)
     return container is not None and container.live and container.state is not ContainerState.PAUSED
-
-
-def _sees_fit_gpus(view: View, spec: SlotSpec, own: Agent) -> bool:
-    verdict = view.world.gpu_verdicts.get(spec.name)
-    probe = view.world.probes.get(own.generation)
-    fit = verdict is not None and verdict.fit and probe is not None and probe.sees
-    return fit and own.lease == spec.lease
 
 
 def _waiting(wants: Wants, pool: PoolSpec) -> int:

@@ -51,7 +51,7 @@ def use(
         return STAY  # what somebody paused reads nothing at its gate
     until: float | None = None
     if agent.committed is None and agent.ready is not None:
-        shut = _shut(view, leased, spec, agent, tenancy)
+        shut = why_shut(view, leased, spec, agent, tenancy)
         if shut is None:
             opening = _next_use(view, queue, spec, agent, container, gates)
             if opening is not None and not _mounts_are_known(view, spec):
@@ -161,7 +161,7 @@ def _named(
     return Act((rename,), until=until)
 
 
-def _shut(
+def why_shut(
     view: View, leased: Leased, spec: SlotSpec, agent: Agent, tenancy: Tenancy
 ) -> Stay | None:
     """``None`` where the gate may be opened: no earlier agent can still be at work in the slot, nor any other
