@@ -932,6 +932,27 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpus = 1\nexclusive = 'sometimes'"), "exclusive: must be 'always' or 'in turn'"),
     (pool("heal = 'reset'"), "heal: has no meaning in a pool without GPUs"),
     (pool("gpus = 1\nheal = 'often'"), "heal: must be 'off' or 'reset'"),
+    (pool("bench = true"), "bench: has no meaning in a pool whose slots have no GPUs of this host"),
+    (
+        pool("gpus = 1\nshare = true\nbench = true"),
+        "bench: is not for GPUs that jobs share: leave out `share`",
+    ),
+    (
+        EVERYTHING.replace("share = true", "bench = true"),
+        "bench: cannot be had here: an agent that waits at its service for a job would have its clocks",
+    ),
+    (
+        EVERYTHING + "\n[[pool]]\nname = 'b'\ngpus = 1\nbench = { others_idle = true }",
+        "bench.others_idle: cannot be had beside pool azure, whose idle agents each may be given a job",
+    ),
+    (pool("gpus = 1\nbench = 'fast'"), "bench: must be a table, not 'fast'"),
+    (pool("gpus = 1\nbench = { clock = 0 }"), "bench.clock: must be a frequency in MHz"),
+    (
+        pool("gpus = 1\nbench = { clock = 'boost' }"),
+        "clock: must be a frequency in MHz such as 1410, or",
+    ),
+    (pool("gpus = 1\nbench = { memory_clock = 'base' }"), "bench.memory_clock: must be a"),
+    (pool("gpus = 1\nbench = { clocks = 1410 }"), "did you mean clock?"),
     (pool("gpus = 1\nweight = 2"), 'weight: has no meaning without exclusive = "in turn"'),
     (pool("gpus = 1\nexclusive = 'in turn'\nweight = 0"), "weight: must be at least 1"),
     (
