@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.gpu_health import RECHECK, Reading, Vitals
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -129,6 +129,8 @@ class Gatekeeper:
             seen = self.shown.vitals[uuid]
             assert seen.used == self.quiet[uuid], f"what the last job had of {uuid} is not returned"
             last = self.host.left.get(uuid)
+            long_ago = last is None or self.shown.began >= last + RECHECK
+            assert not seen.used or long_ago, f"what is in use on {uuid} may be the last job's"
             assert last is None or self.shown.began >= last, f"nobody looked at {uuid} since"
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core import machine
-from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -95,6 +95,37 @@ def test_where_slots_share_a_gpu_the_end_of_one_s_agent_asks_nothing_anew_for_th
     gpus = replace(Gpus(), since=dict.fromkeys((SlotName("a-0"), SlotName("b-0")), 0.0))
     _, world = gpus.read(reading(29.0)).judged(both, Memory({gone.generation: gone}), World({}), 31)
     assert world.gpu_verdicts[SlotName("b-0")].fit
+
+
+MUCH = 40 * 2**30
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["while it ran", "once it had ended"])
+@pytest.mark.parametrize("process", [None, MUCH], ids=["", "with its process to be seen"])
+def test_memory_of_a_job_is_no_gpu_s_quiet_where_a_manager_starts_before_it_is_returned(
+    ended: bool, process: int | None
+) -> None:
+    desired = desire(slots("a", ONE))
+    runs = agent(desired.slots[0])
+    gone = replace(runs, exited=30.0)
+
+    def looked(gpus: Gpus, at: float, one: Agent, used: int) -> tuple[Gpus, GpuVerdict]:
+        known = (Process(7, process, runs.container),) if process and one.exited is None else ()
+        seen = replace(reading(at), vitals={ONE: Vitals(used, 2 * MUCH, 0, known)})
+        gpus, world = gpus.read(seen).judged(desired, Memory({one.generation: one}), World({}), at)
+        return gpus, world.gpu_verdicts[SlotName("a-0")]
+
+    gpus = replace(Gpus(), since={SlotName("a-0"): 0.0})
+    if not ended:
+        gpus, _ = looked(gpus, 29.0, runs, MUCH)
+    gpus, kept = looked(gpus, 31.0, gone, MUCH)
+    assert kept.pending is Pending.UNCLEAN
+    _, returned = looked(gpus, 32.0, gone, 0)
+    assert returned.fit
+    gpus, first_seen = looked(gpus, 41.0, gone, MUCH)
+    assert first_seen.fit, "what stays is not known to be the job's"
+    later = replace(gone, generation=Generation("h"), exited=60.0)
+    assert looked(gpus, 61.0, later, MUCH + 2**30)[1].pending is Pending.UNCLEAN
 
 
 @pytest.mark.parametrize("by", [-3600.0, 3600.0])

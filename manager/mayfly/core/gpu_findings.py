@@ -232,8 +232,17 @@ def _left(seen: _Seen, ours: Ours) -> Iterator[GpuFinding]:
     if any(process.memory is None for process in vitals.processes):
         return
     accounted = sum(process.memory or 0 for process in vitals.processes)
+    most = seen.table.threshold(checks.MEMORY_KEPT) * 2**20
+    if not seen.record.rested:
+        if vitals.used - accounted > most:
+            yield seen.found(
+                checks.MEMORY_KEPT,
+                f"{(vitals.used - accounted) // 2**20} MiB of {uuid} are in use, no process holds them, "
+                "and whether they are the last job's is not known yet",
+            )
+        return
     lacking = vitals.used - quiet - accounted
-    if lacking > seen.table.threshold(checks.MEMORY_KEPT) * 2**20:
+    if lacking > most:
         yield seen.found(
             checks.MEMORY_KEPT,
             f"{lacking // 2**20} MiB of {uuid} were not returned and no process holds them: "

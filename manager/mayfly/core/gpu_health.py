@@ -115,6 +115,8 @@ class Record:
     xids: Mapping[int, Xid] = field(default_factory=dict)  # not forgiven: the last of each code
     growing: Mapping[str, Growing] = field(default_factory=dict)  # by check
     lasting: Mapping[str, Lasting] = field(default_factory=dict)  # by check
+    # Whether ``quiet`` was seen while no agent was at work, nor had just ended: else it may be a job's.
+    rested: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,15 +180,15 @@ def recorded(
         if ecc is not None and vitals.ecc is not None:
             ecc = min(ecc, vitals.ecc)  # the driver counts from none again after a reset
         gauges, at = vitals.gauges, reading.began
-        after[uuid] = Record(
-            quiet,
-            ecc,
-            before.xids,
-            {
+        after[uuid] = replace(
+            before,
+            quiet=quiet,
+            ecc=ecc,
+            growing={
                 code: grown(before.growing.get(code), value, at, WATCHED[code])
                 for code, value in counters(gauges)
             },
-            lasting(
+            lasting=lasting(
                 before.lasting, states(gauges, vitals.utilisation, vitals.throttles, table), at
             ),
         )

@@ -15,7 +15,16 @@ from mayfly.core.facts import AgentExited, Fact, GpuReset, SlotReleased
 from mayfly.core.gpu_checks import CheckTable, GpuFinding
 from mayfly.core.gpu_findings import on_device
 from mayfly.core.gpu_gate import judge
-from mayfly.core.gpu_health import Ours, Reading, Record, Tenant, forgiven, merged, recorded
+from mayfly.core.gpu_health import (
+    RECHECK,
+    Ours,
+    Reading,
+    Record,
+    Tenant,
+    forgiven,
+    merged,
+    recorded,
+)
 from mayfly.core.gpu_use import Tally
 from mayfly.core.images import Catalogue
 from mayfly.core.leases import Gpu
@@ -56,6 +65,8 @@ class Gpus:
     known: tuple[Gpu, ...] | None = None  # of this host; None: NVML has not said
     reading: Reading | None = None  # the last; None: none yet
     records: Mapping[str, Record] = field(default_factory=dict)
+    # Devices that were looked at while no agent had them, nor one that had just ended.
+    rested: frozenset[str] = frozenset()
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
     # When the last agent with each device ended, or what that had made was gone, whichever slot it was in.
@@ -214,13 +225,14 @@ class Gpus:
             unchanged = not self.verdicts and gpus.left == self.left
             return (self if unchanged else replace(gpus, verdicts={})), world
         gpus, ours = gpus.whose(memory)
+        gpus = gpus.resting(leased, memory)
         since = {spec.name: now for spec in leased} | dict(self.since)
         reading = self._of_now(now)
         verdicts = {
             spec.name: judge(
                 _tenant(spec, since[spec.name], memory, gpus.left),
                 reading,
-                self.records,
+                gpus.told_apart(spec.lease),
                 self.known or (),
                 ours,
                 self.table,
@@ -229,6 +241,39 @@ class Gpus:
         }
         gpus = replace(gpus, since=since, verdicts=verdicts)
         return gpus, replace(world, gpu_verdicts=verdicts, probes=self.probes)
+
+    def resting(self, leased: Sequence[SlotSpec], memory: Memory) -> Gpus:
+        """With the devices that the last reading found at rest: what is in use there is no job's of ours."""
+        reading = self.reading
+        if reading is None or reading.gpus is None or reading.vitals.keys() <= self.rested:
+            return self
+        busy = {
+            uuid
+            for agent in memory.agents.values()
+            if agent.committed is not None and (agent.owes or not agent.settled)
+            for uuid in agent.lease
+        }
+        ends = dict(self.left)
+        for spec in leased:  # of agents that are forgotten already
+            end = memory.slot(spec.name).vacant_since
+            if end is not None:
+                ends.update({uuid: max(end, ends.get(uuid, end)) for uuid in spec.lease})
+        found = {
+            uuid
+            for uuid in reading.vitals
+            if uuid not in busy and (uuid not in ends or reading.began >= ends[uuid] + RECHECK)
+        }
+        return self if found <= self.rested else replace(self, rested=self.rested | found)
+
+    def told_apart(self, lease: Iterable[str]) -> Mapping[str, Record]:
+        """The records, with what is not known to be a device's quiet yet told apart."""
+        unrested = [uuid for uuid in lease if uuid in self.records and uuid not in self.rested]
+        if not unrested:
+            return self.records
+        return {
+            **self.records,
+            **{uuid: replace(self.records[uuid], rested=False) for uuid in unrested},
+        }
 
     def whose(self, memory: Memory) -> tuple[Gpus, Ours]:
         """Whose processes are no stranger's, as of this memory."""

@@ -189,13 +189,14 @@ def _run(
         config, state_dir, reader, _old_images(engine, doors, lambda: loop.state, log), erred
     )
     parts = (host, engine, witnesses, output, ends, config.host.log_max_size, workspaces, results)
+    memory = ledger.load()
     workers = Workers(
         Performer(
             *parts,
             doors=doors,
             key=key,
             still_wanted=lambda one: _is_wanted(loop.state.memory.agents.get(one)),
-            clocks=_watching_locked(ledger.load()),
+            clocks=_watching_locked(memory),
         ),
         inbox.put,
     )
@@ -207,7 +208,7 @@ def _run(
     gpus = GpuMonitor(inbox.put, engine, clock.now)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
-    state = _beginning(host, config, ledger.load(), ledger.take_gpu_use(), clock.now())
+    state = _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
     recording = Recording(state)
     loop = Loop(
         state,
