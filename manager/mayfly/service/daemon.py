@@ -204,8 +204,10 @@ def _run(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
     activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
-    prober = IsolationProber(engine, host, inbox.put)
-    gpus = GpuMonitor(inbox.put, engine, clock.now)
+    prober, gpus = (
+        IsolationProber(engine, host, inbox.put),
+        GpuMonitor(inbox.put, engine, clock.now),
+    )
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
     state = _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
