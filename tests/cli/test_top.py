@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mayfly.cli import render_top
-from mayfly.cli.render_gpu_use import gpu_use
+from mayfly.cli.render_gpu_use import clocks, gpu_use
 from tests.cli.conftest import Mayfly
 from tests.service.standin import StandIn
 from tests.terminal import Terminal
@@ -145,3 +145,43 @@ def test_what_is_not_known_is_not_made_up_and_hostile_words_are_clean() -> None:
 )
 def test_what_a_job_did_with_its_gpus_is_one_line(use: list[dict[str, Any]], told: str) -> None:
     assert gpu_use({"gpu_use": use}) == told
+
+
+@pytest.mark.parametrize(
+    ("bench", "told"),
+    [
+        (None, ""),
+        (
+            {"clock": 1410, "memory_clock": None, "held": True, "unheld": "", "gpus": []},
+            "locked at 1410 MHz",
+        ),
+        (
+            {
+                "clock": 1410,
+                "memory_clock": 2619,
+                "held": False,
+                "unheld": "the driver was loaded again meanwhile",
+                "gpus": [
+                    {
+                        "uuid": "GPU-1",
+                        "low": 1200,
+                        "high": 1410,
+                        "throttled": ["power_cap"],
+                        "began": 34,
+                        "ended": 71,
+                    },
+                    {"uuid": "GPU-2", "low": None, "high": None, "began": 30, "ended": None},
+                ],
+            },
+            (
+                "locked at 1410 MHz, memory at 2619 MHz, and not known to be held: the driver was loaded "
+                "again meanwhile; GPU-1 ran at 1200 to 1410 MHz, 34 °C at first, 71 °C at last, slowed down "
+                "by power cap; GPU-2 was not looked at"
+            ),
+        ),
+    ],
+)
+def test_at_which_clocks_a_job_was_measured_is_one_line(
+    bench: dict[str, Any] | None, told: str
+) -> None:
+    assert clocks({"bench": bench}) == told

@@ -24,6 +24,34 @@ def gpu_use(job: Row) -> str:
     return f"GPU use: {'; '.join(told)}" if told else ""
 
 
+def clocks(row: Row) -> str:
+    """At which clocks a measured job ran, whether they were held, and how each GPU fared; empty where its
+    clocks were not locked, or are still.
+    """
+    bench = row.get("bench")
+    if not isinstance(bench, Mapping) or not _number(bench.get("clock")):
+        return ""
+    memory = bench.get("memory_clock")
+    said = f"locked at {bench['clock']} MHz"
+    said += f", memory at {memory} MHz" if _number(memory) else ""
+    if unheld := text(bench.get("unheld")):
+        said += f", and not known to be held: {unheld}"
+    return "; ".join((said, *map(_fared, bench.get("gpus") or ())))
+
+
+def _fared(seen: Row) -> str:
+    low, high = seen.get("low"), seen.get("high")
+    began, ended = seen.get("began"), seen.get("ended")
+    told = []
+    if _number(low) and _number(high):
+        told.append(f"ran at {low} MHz" if low == high else f"ran at {low} to {high} MHz")
+    if _number(began) and _number(ended):
+        told.append(f"{began} °C at first, {ended} °C at last")
+    if slowed := [text(one).replace("_", " ") for one in seen.get("throttled") or ()]:
+        told.append(f"slowed down by {', '.join(slowed)}")
+    return f"{text(seen.get('uuid'))[:12]} {', '.join(told) or 'was not looked at'}"
+
+
 def energy(row: Row) -> str:
     """The Wh of a row's GPUs; ``-`` where nobody knows. ``+`` after it: of some of the time, or of the GPUs;
     ``~`` before it: of GPUs that were shared.

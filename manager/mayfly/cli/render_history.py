@@ -9,7 +9,7 @@ from typing import Any
 from mayfly.cli import render
 from mayfly.cli.plain import clean
 from mayfly.cli.render import Row
-from mayfly.cli.render_gpu_use import energy, gpu_use
+from mayfly.cli.render_gpu_use import clocks, energy, gpu_use
 from mayfly.cli.table import table
 from mayfly.core.quantities import spoken_age
 
@@ -113,6 +113,7 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
         agents, rows = agents[-SHOWN_AGENTS:], rows[-SHOWN_EVENTS:]
     if agents:
         lines += ["", "last agents", *history(agents, now, width)]
+        lines += [line for row in agents for line in _measured(row, width)]
         lines += [line for row in agents for line in _in_vain(row, width)]
     if rows:
         lines += ["", "last events", *events(rows, width)]
@@ -120,7 +121,7 @@ def describe(document: Row, now: float, width: int | None) -> list[str]:
 
 
 def describe_job(job: Row, now: float, width: int | None) -> list[str]:
-    """Where a job stands and why, whose it is, what it runs, and what it did with its GPUs."""
+    """Where a job stands and why, whose it is, what it runs, and what its GPUs did."""
     lines = render.wrapped(render.why(job, now), width, "  ")
     facts = [
         ("name", render.text(job.get("name"))),
@@ -133,10 +134,18 @@ def describe_job(job: Row, now: float, width: int | None) -> list[str]:
         ("ran", render.took(job, now)),
         ("exit", render.exit_of(job)),
         ("gpus", gpu_use(job).removeprefix("GPU use: ")),
+        ("clocks", clocks(job)),
     ]
     told = [(name, value) for name, value in facts if value not in ("", "-")]
     lines += ["", *(line for name, value in told for line in _fact(name, value, width))]
     return [*lines, *_in_vain(job, width)]
+
+
+def _measured(row: Row, width: int | None) -> list[str]:
+    """At which clocks an agent's job was measured."""
+    told = clocks(row)
+    agent = render.text(row.get("agent"))[:_SHORT]
+    return render.wrapped(f"  agent {agent}: clocks {told}", width, "    ") if told else []
 
 
 def _in_vain(row: Row, width: int | None) -> list[str]:

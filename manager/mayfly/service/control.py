@@ -461,7 +461,7 @@ class Control:
         told["seconds_left"] = self._seconds_left(row)
         told["results"] = _results_of(row)
         life = self._life_of(row)
-        told["gpu_use"] = life.get("gpu_use") or []
+        told["gpu_use"], told["bench"] = life.get("gpu_use") or [], life.get("bench")
         told |= {"refused": life.get("refused", 0), "refusals": life.get("refusals", [])}
         return json_reply(200, {"schema": "mayfly.job/1", **_stamped(shown | told)})
 
