@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
+from mayfly.core.apply import apply
 from mayfly.core.facts import (
     AgentDoomed,
     Fact,
@@ -33,7 +34,7 @@ from mayfly.core.healing import (
     plan,
 )
 from mayfly.core.leases import Gpu, Mig
-from mayfly.core.memory import Heal, Memory
+from mayfly.core.memory import Heal, Memory, Pause
 from mayfly.core.model import (
     ContainerId,
     Desired,
@@ -409,6 +410,24 @@ def test_an_agent_that_does_not_end_is_not_waited_for_for_ever() -> None:
     assert "the agent of slot g-0 does not end" in (healed.failure or "")
     assert isinstance(held, SlotHeld)
     assert held.slot == G0
+
+
+def test_a_pause_while_agents_end_gives_the_reset_up_and_holds_nobody_however_long_it_lasts() -> (
+    None
+):
+    manager = healer()
+    manager.words[G0] = SICK
+    while not manager.told(GpuHealing):
+        manager.turn()
+    scene = scene_of(manager)
+    paused = replace(scene, memory=replace(scene.memory, pause=Pause(manager.now, "root")))
+    (healed,) = heal(paused, manager.run_id).facts
+    assert isinstance(healed, GpuHealed)
+    assert healed.untouched
+    assert "Mayfly is paused" in (healed.failure or "")
+    memory = apply(paused.memory, (healed,))
+    later = replace(paused, memory=replace(memory, pause=None), now=manager.now + DRAIN + 1)
+    assert any(isinstance(fact, GpuHealing) for fact in heal(later, manager.run_id).facts)
 
 
 def test_mig_devices_with_new_uuids_after_a_reset_are_told() -> None:

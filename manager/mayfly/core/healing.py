@@ -374,7 +374,11 @@ def _split(one: Heal) -> str:
 
 def _drained(scene: Scene, one: Heal, run_id: str) -> tuple[list[Fact], float | None]:
     """End what waits with it; begin the reset once nothing of it is left."""
-    if scene.world.containers is None or scene.memory.pause is not None:
+    if scene.memory.pause is not None:  # for longer, maybe, than agents have to end
+        hint = f"`mayfly resume`, then `mayfly gpus heal {one.gpu}`"
+        text = f"{one.gpu} was not reset: Mayfly is paused: {hint}"
+        return _given_up(scene, one, ResetOutcome(text, untouched=True)), None
+    if scene.world.containers is None:
         return [], None
     left = scene.agents_on(one.devices)
     others = Memory(
