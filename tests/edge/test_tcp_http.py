@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.commands import Caller
 from mayfly.edge import connections, http_connection, tcp_http
-from mayfly.edge.http_connection import HttpReply
+from mayfly.edge.http_connection import HttpReply, Request
 from mayfly.edge.places import Bounds
 from mayfly.edge.tcp_http import (
     PLACES,
@@ -153,6 +154,70 @@ def test_who_has_hung_up_has_no_place_of_root_s() -> None:
             connection, _ = server.accept()
         with connection:
             assert Users().of(connection) == tcp_http.UNKNOWN
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="connects as two users")
+def test_who_takes_a_trusted_user_s_port_after_him_is_not_taken_for_him(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tcp_http, "FRESH", 600.0)
+    seen: list[Caller] = []
+
+    def respond(request: Request) -> HttpReply:
+        seen.append(request.caller)
+        return HttpReply(200, "text/plain", b"ok\n")
+
+    def fails(where: str, error: BaseException) -> None:
+        raise AssertionError(where) from error
+
+    proxy, other = 65533, 65534
+    server = TcpServer("127.0.0.1", 0, respond, fails, trusts=lambda uid: uid == proxy)
+    port = "0"
+    for user in (proxy, other):
+        words = f"""
+import encodings.idna, os, socket  # while it may read the library
+os.setgroups([]); os.setgid({user}); os.setuid({user})
+c = socket.socket(); c.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+c.bind(("127.0.0.1", {port})); c.connect({server.address!r}); c.sendall({GET!r})
+f = c.makefile(); f.read(); print(c.getsockname()[1])
+"""
+        asking = [sys.executable, "-c", words]
+        port = subprocess.run(asking, capture_output=True, text=True, check=True).stdout.strip()
+    server.close()
+    assert seen[0].uid == proxy
+    assert seen[1].uid != proxy
+    assert seen[1].name == tcp_http.ANYBODY.name, "nor is it a machine of that address"
+
+
+HEADS = {
+    "a CR that ends no line": b"X-A: a\rX-Remote-User: root\r\n",
+    "a name with a space": b"X a: b\r\nHost: evil.example\r\n",
+    "a space before the colon": b"Content-Length : 40\r\n",
+    "a line that goes on": b"X-A: a\r\n X-Remote-User: root\r\n",
+    "no colon": b"nothing\r\nContent-Length: 40\r\n",
+    "an envelope": b"From nobody\r\n",
+    "a NUL": b"X-A: a\0\r\n",
+}
+
+
+@pytest.mark.parametrize("lines", HEADS.values(), ids=HEADS)
+def test_a_head_that_a_proxy_could_read_in_another_way_is_refused_whole(
+    server: TcpServer, lines: bytes
+) -> None:
+    hidden = b"GET /hidden HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n" + hidden)
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1, "what came behind it is no request"
+
+
+def test_half_a_head_is_no_request(server: TcpServer) -> None:
+    with connect(server) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: localhost\r\nX-Remote-User: ann")
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.makefile("rb").read() == b""
 
 
 def _family(host: str) -> socket.AddressFamily:

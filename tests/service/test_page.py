@@ -539,7 +539,7 @@ def test_on_a_socket_a_proxy_is_known_by_its_user(manager: StandIn, tmp_path: Pa
             on_failure=lambda _, error: manager.failures.append(error),
         )  # fmt: skip
         path = tmp_path / "web.sock"
-        close = page_http.serve(str(path), site.respond, lambda _, error: None)
+        close = page_http.serve(str(path), site.respond, lambda _, error: None, lambda _: False)
         with connect(path) as connection:
             connection.sendall(f"GET / HTTP/1.0\r\n{HEADER}: ann\r\n\r\n".encode())
             assert told in connection.makefile("rb").read().decode()

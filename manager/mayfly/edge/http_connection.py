@@ -43,6 +43,9 @@ UNSHOWN = re.compile(
     "[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 RETRY: Mapping[str, str] = {"Retry-After": "1"}
+# RFC 9112, 5: no space before the colon, no line that goes on in the next, no CR that ends none.
+HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r?\n")
+ENDS = (b"\r\n", b"\n")
 
 
 class ClientGone(Exception):
@@ -135,6 +138,34 @@ class TooLarge(Exception):
     """The client sent more than a request may have."""
 
 
+class Malformed(Exception):
+    """What the client sent is no head of a request."""
+
+
+class _Head(io.BufferedReader):
+    """Keeps the lines of a head: what the library makes of them is less than what a proxy saw."""
+
+    def __init__(self, raw: io.RawIOBase, size: int) -> None:
+        super().__init__(raw, size)
+        self.lines: list[bytes] = []
+
+    def readline(self, size: int | None = -1) -> bytes:
+        line = super().readline(size)
+        self.lines.append(line)
+        return line
+
+    def see_that_it_is_one(self) -> None:
+        """Each line is a header, so that no two readers see other headers, or another end.
+
+        The library takes a CR for a line's end, and a line that is no header for the end of all.
+        """
+        first, *others, last = self.lines
+        if last not in ENDS:
+            raise ClientGone("the head is not whole")
+        if b"\r" in first[:-2] or not all(map(HEADER.fullmatch, others)):
+            raise Malformed
+
+
 class _Incoming(io.RawIOBase):
     """The client's bytes, up to a budget and while they have not been waited for too long."""
 
@@ -176,7 +207,8 @@ class Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         self.connection = self.request
         self._incoming = _Incoming(self.connection)
-        self.rfile = io.BufferedReader(self._incoming, READ_SIZE)
+        self._head_lines = _Head(self._incoming, READ_SIZE)
+        self.rfile = self._head_lines
         self.wfile = cast("io.BufferedIOBase", _Outgoing(self.connection, self.server.connections))
         self.caller = self.server.caller(self.connection)
         self.request_version, self.requestline, self.command = "HTTP/1.0", "", ""
@@ -193,6 +225,8 @@ class Handler(BaseHTTPRequestHandler):
             self._receive()
         except TooLarge:
             self._refuse(431, "the request's head is longer than 64 KiB", "bad_request")
+        except Malformed:
+            self.send_error(400)
         except (OSError, ClientGone):
             # Gone, idle between requests, or slow on purpose: no answer is owed, and what still comes of a
             # body must not be taken for a request.
@@ -202,6 +236,7 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(500, "this is a bug in mayfly", "bug")
 
     def _receive(self) -> None:
+        self._head_lines.lines.clear()
         self.raw_requestline = self.rfile.readline(HEAD_MAX + 1)
         if not self.raw_requestline:
             return
@@ -210,6 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.request_version == self.default_request_version:
             self.send_error(400)
             return
+        self._head_lines.see_that_it_is_one()
         if self.command not in {"GET", "POST"}:
             self._refuse(405, f"{self.command} is not used here; GET reads, POST acts", "method")
             return

@@ -19,9 +19,12 @@ UNSENT = 256 * 1024  # bytes that the kernel keeps for a client that does not re
 DOOR = Door("mayfly-web", operators=False, bounds=PLACES)
 
 
-def serve(where: str, respond: Respond, on_failure: OnFailure) -> Callable[[], None]:
+def serve(
+    where: str, respond: Respond, on_failure: OnFailure, trusts: Callable[[int], bool]
+) -> Callable[[], None]:
     """Serve at ``HOST:PORT`` or on a socket at an absolute path; returns how to stop that.
 
+    ``trusts``: the uids of proxies, who may say whom they speak for.
     ``OSError`` or ``Refused`` where that cannot be.
     """
     if where.startswith("/"):
@@ -30,4 +33,7 @@ def serve(where: str, respond: Respond, on_failure: OnFailure) -> Callable[[], N
         return unix.close
     host, _, port = where.rpartition(":")
     at = (host.strip("[]"), int(port))
-    return TcpServer(*at, respond, on_failure, PLACES, unsent=UNSENT, thread="page").close
+    served = TcpServer(
+        *at, respond, on_failure, PLACES, unsent=UNSENT, trusts=trusts, thread="page"
+    )
+    return served.close

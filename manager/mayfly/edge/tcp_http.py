@@ -47,12 +47,14 @@ class TcpServer:
         bounds: Bounds = PLACES,
         *,
         unsent: int | None = None,
+        trusts: Callable[[int], bool] = lambda _: False,
         thread: str = "metrics",
     ) -> None:
         """Bind it; ``OSError`` where the port is taken. ``unsent``: the most bytes that the kernel keeps
-        for a client that does not read; ``None``: as many as it likes.
+        for a client that does not read; ``None``: as many as it likes. ``trusts``: the uids whose word is
+        believed, which the kernel is asked for again.
         """
-        self._server = _Server(host, port, respond, on_failure, bounds, unsent)
+        self._server = _Server(host, port, respond, on_failure, bounds, unsent, trusts)
         try:
             self._server.server_bind()
             self._server.server_activate()
@@ -89,8 +91,10 @@ class _Server(Server):
         on_failure: OnFailure,
         bounds: Bounds,
         unsent: int | None,
+        trusts: Callable[[int], bool],
     ) -> None:
         self._unsent = unsent
+        self._trusts = trusts
         self._uids: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._host = host
@@ -102,7 +106,12 @@ class _Server(Server):
 
     def caller(self, connection: socket.socket) -> Caller:
         uid = self._uids.get(connection, UNKNOWN)
-        return replace(ANYBODY, uid=uid, name=str(connection.getpeername()[0]))
+        if self._trusts(uid) and sure_user(connection) != uid:
+            uid = UNKNOWN
+        theirs, ours = str(connection.getpeername()[0]), str(connection.getsockname()[0])
+        if uid == UNKNOWN and theirs == ours:  # a user of this host is no machine
+            return ANYBODY
+        return replace(ANYBODY, uid=uid, name=theirs)
 
     def user(self, connection: socket.socket) -> int:
         if self._unsent is not None:
@@ -177,6 +186,14 @@ def _is_loopback(own: str) -> bool:
         return own == "localhost"
 
 
+def sure_user(connection: socket.socket) -> int:
+    """The uid of a client of this host, as the kernel has it now; ``UNKNOWN`` where it does not say.
+
+    What was read a moment ago may be of somebody who had the same port before.
+    """
+    return Users().of(connection, established=True)
+
+
 class Users:
     """Who is at the other end of connections on this host, as the kernel's tables have them (proc(5)).
 
@@ -191,19 +208,21 @@ class Users:
         self._known: dict[tuple[bytes, bytes], int] = {}  # uids, by their address and ours
         self._at = -FRESH
 
-    def of(self, connection: socket.socket) -> int:
-        """The uid of a client; ``UNKNOWN`` where the kernel does not say."""
+    def of(self, connection: socket.socket, *, established: bool = False) -> int:
+        """The uid of a client; ``UNKNOWN`` where the kernel does not say. ``established``: and it has not
+        hung up, nor is somebody else about to connect from where it was.
+        """
         theirs, ours = _as_listed(connection.getpeername()), _as_listed(connection.getsockname())
         known = self._known.get((theirs, ours))
         if known is not None and time.monotonic() - self._at < FRESH:
             return known
         self._known = {}
         for table in self._tables:
-            self._take(table, ours)
+            self._take(table, ours, established=established)
         self._at = time.monotonic()
         return self._known.get((theirs, ours), UNKNOWN)
 
-    def _take(self, table: Path, ours: bytes) -> None:
+    def _take(self, table: Path, ours: bytes, *, established: bool) -> None:
         """All that are connected to that address of ours, by whichever kind of socket they came."""
         try:
             listed = self._read(table)
@@ -212,7 +231,7 @@ class Users:
         rows = rb": (?:%b)?(\S+) (?:%b)?%b (..) \S+ \S+ \S+ +(\d+)" % (MAPPED, MAPPED, ours)
         for theirs, state, uid in re.findall(rows, listed):
             # What nobody holds any more is listed as root's.
-            believed = int(uid) or state == ESTABLISHED
+            believed = state == ESTABLISHED or (int(uid) and not established)
             self._known[theirs, ours] = int(uid) if believed else UNKNOWN
 
 

@@ -35,10 +35,11 @@ def serve(
     if host.web is None:
         return lambda: None
     where = host.web
+    visitors = Visitors(host.web_user_header, host.web_trusted_proxies)
     site = Site(
         control,
         board,
-        Visitors(host.web_user_header, host.web_trusted_proxies),
+        visitors,
         Stints(reader),
         on_failure=lambda path, error: erred(f"the page {path}", error),
         ignored=lambda note: log.event("page.header_ignored", reason=note),
@@ -46,7 +47,10 @@ def serve(
     )
     try:
         close = page_http.serve(
-            where, site.respond, lambda path, error: erred(f"the page {path}", error)
+            where,
+            site.respond,
+            lambda path, error: erred(f"the page {path}", error),
+            visitors.trusts,
         )
     except (OSError, Refused) as error:
         reason = getattr(error, "strerror", None) or str(error)

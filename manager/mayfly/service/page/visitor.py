@@ -78,7 +78,7 @@ class Visitors:
     def is_trusted(self, caller: Caller) -> bool:
         """Whether a proxy that is trusted is at the other end."""
         if caller.uid != UNKNOWN:
-            return _user_name(caller.uid) in self._users
+            return self.trusts(caller.uid)
         try:
             address = ipaddress.ip_address(caller.name.partition("%")[0])
         except ValueError:
@@ -87,6 +87,10 @@ class Visitors:
         return any(
             address in network for network in self._networks if network.version == address.version
         )
+
+    def trusts(self, uid: int) -> bool:
+        """Whether a proxy of this host runs as that user."""
+        return uid != UNKNOWN and _user_name(uid) in self._users
 
     def token(self, visitor: Visitor) -> str:
         """What a form of theirs carries, so that no other site can send it; of this run of the manager."""
@@ -118,7 +122,8 @@ def person(name: str) -> Caller | str:
     groups = os.getgrouplist(name, found.pw_gid)
     if found.pw_uid != 0 and not any(_gid(group) in groups for group in GROUPS):
         return f"{name} is not in the group {USERS.group}: you can look, and change nothing"
-    return Caller(0, found.pw_uid, found.pw_gid, name, operator=False)
+    # (A directory may know "Ann" as ann.)
+    return Caller(0, found.pw_uid, found.pw_gid, found.pw_name, operator=False)
 
 
 def _gid(group: str) -> int | None:
