@@ -136,6 +136,14 @@ def test_no_name_is_a_formula_in_a_spreadsheet_or_moves_a_cursor(name: str) -> N
     assert all(shown.isprintable() for shown in render_report.report(document, 80))
 
 
+def test_no_name_is_a_formula_where_cells_end_with_a_semicolon() -> None:
+    row = {"period": "2025-W45", "begin": "", "end": "", "name": '/r/a; "=1+1;-2;b', "jobs": 1}
+    document = {"by": "repository", "per": "week", "zone": "UTC", "rows": [row], "totals": [row]}
+    for text in render_report.as_csv(document).splitlines():
+        for cell in text.split(";"):
+            assert not cell.lstrip(' "').startswith(render_report.FORMULA), text
+
+
 def test_a_narrow_terminal_cuts_names_and_no_figure(report: Mayfly) -> None:
     row = {
         "period": "2025-W45",

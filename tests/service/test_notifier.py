@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import threading
@@ -116,6 +117,12 @@ def test_slack_gets_nothing_that_it_would_read_as_markup(
     deliver(target, said(target))
     (call,) = listener.calls
     assert call.path == "/services/T0/B0/SECRET"
+    odd = Notice(
+        Kind.JOB, 0.0, "box", job="j1", state="failed", text="@channel @ALL: me@all.example"
+    )
+    deliver(target, said(target, odd))
+    told = listener.calls[-1].json["text"].partition("\n")[2]
+    assert told == "@\u200bchannel @\u200bALL: me@all.example", "those that are compatible read it"
     assert call.json["text"].startswith(
         "*box, pool gpu: slot.held*\nslot gpu-0 is held: XID 79 &lt;!ch"
     )
@@ -321,6 +328,15 @@ def test_a_mail_server_that_drips_is_left_when_its_time_is_over(
         thread.join(30)
 
 
+def test_an_authority_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    damaged = tmp_path / "ca.pem"
+    damaged.write_text("nothing")
+    own = MailTarget("127.0.0.1:1", "mayfly@lab.example", ("ops@lab.example",))
+    for place, why in ((damaged, "must be PEM"), (tmp_path / "none", "No such file")):
+        with pytest.raises(Refused, match=f"`ca` {place} cannot be taken: .*{why}"):
+            deliver(Target("post", mail=own, ca=str(place)), said(to(1)))
+
+
 def test_nobody_and_no_tls_are_told_apart() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -360,8 +376,10 @@ class Box:
 
     def send(self, target: Target, sent: Message) -> None:
         self.tries += 1
-        if target.name in self.refusing:
+        if target.name in self.refusing or sent.notice.user in self.refusing:
             raise Refused("it is shut")
+        if sent.notice.user == "odd":
+            raise ArithmeticError("a bug")
         self.taken.append((target.name, sent.title))
 
     def shows(self, *conditions: Condition) -> None:
@@ -458,6 +476,57 @@ def test_what_nobody_took_for_hours_is_dropped_and_so_is_the_oldest_of_too_many(
     until(lambda: len([one for one in box.log.events if one.startswith("notice.dropped")]) == 4)
     box.notifier.stop()
     assert box.taken == []
+
+
+def test_one_owner_whose_mail_nobody_takes_keeps_back_nobody_elses(
+    tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "AGAIN", 600.0)
+    box = Box(tmp_path, Target("owners", webhook="http://x", jobs="all"))
+    box.refusing.add("root")
+    owners = {"j1": "root", "j2": "root", "j3": "odd", "j4": "anna"}
+    jobs = {
+        JobId(name): Job(JobId(name), PoolName("gpu"), 1, 900.0, owner=owner)
+        for name, owner in owners.items()
+    }
+    for name in owners:
+        box.notifier.recorded([ended(name)], Memory(jobs=jobs))
+    box.notifier.start()
+    until(lambda: box.taken)
+    box.notifier.stop()
+    assert box.taken == [("owners", "box, pool gpu: job j4 failed")]
+    assert any(one.startswith("notice.dropped job j3") for one in box.log.events)
+    kept = json.loads((box.place / "to-owners.json").read_text())
+    assert [row["job"] for row in kept] == ["j1", "j2"], "they are told later"
+
+
+def test_of_too_many_it_is_jobs_ends_that_are_dropped(
+    tmp_path: Path, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "KEPT", 2)
+    box = Box(tmp_path, Target("shut", webhook="http://x", jobs="all"))
+    (post,) = box.notifier._posts
+    box.place.mkdir()
+    post.put(BEGAN)
+    for name in ("j1", "j2", "j3"):
+        post.put(of_job(ended(name), Memory(), "box"))
+    post.stop()
+    kept = json.loads((box.place / "to-shut.json").read_text())
+    assert [(row["code"], row["job"]) for row in kept] == [("slot.held", ""), ("", "j3")]
+
+
+def test_what_was_dropped_for_its_age_is_no_condition(
+    tmp_path: Path, until: Until, hurried: None
+) -> None:
+    box = Box(tmp_path, Target("shut", webhook="http://x", jobs="all"))
+    box.refusing.add("shut")
+    box.notifier.start()
+    box.notifier.recorded([ended("j1")], Memory())
+    until(lambda: box.tries)
+    box.clock.now += notifier.OLD + 1
+    until(lambda: any(one.startswith("notice.dropped") for one in box.log.events))
+    until(lambda: box.notifier.conditions() == [])
+    box.notifier.stop()
 
 
 def test_a_jobs_end_says_what_it_was_and_why() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ COLUMNS = (
 )
 # How a cell begins that a spreadsheet would take for a formula, in each script that it knows.
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+# Where a comma is written in numbers a spreadsheet takes this for the next cell, quoted or not.
+LATER = re.compile(r"(;\s*\"*)(?=[=+@\uff1d\uff0b\uff0d\uff20-])")
 
 
 def report(document: Row, width: int | None) -> list[str]:
@@ -119,6 +122,7 @@ def _numbers(row: Row) -> Sequence[str]:
 def _harmless(value: object) -> str:
     """A text that no spreadsheet takes for a formula."""
     text = clean(str(value)) if value is not None else ""
+    text = LATER.sub(r"\1'", text)
     return f"'{text}" if text.lstrip().startswith(FORMULA) or text.startswith(FORMULA) else text
 
 

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
+from errno import ENOENT
 from smtplib import (
     SMTP,
     SMTPAuthenticationError,
@@ -82,7 +83,7 @@ def _connected(server: Server) -> Iterator[SMTP]:
     if server.tls != "none":
         context = ssl.create_default_context()
         if server.ca is not None:
-            context.load_verify_locations(server.ca)
+            _add_authority(context, server.ca)
     with socket.create_connection((server.host, server.port), PIECE) as plain:
         copy = plain.dup()  # TLS puts another in its place
         timer = threading.Timer(WHOLE, lambda: _shut(copy))
@@ -107,6 +108,15 @@ def _connected(server: Server) -> Iterator[SMTP]:
             copy.close()
 
 
+def _add_authority(context: ssl.SSLContext, file: str) -> None:
+    try:
+        context.load_verify_locations(file)
+    except (OSError, ValueError) as error:  # ssl's own is an OSError
+        why = error.strerror if isinstance(error, OSError) and error.errno == ENOENT else None
+        told = why or "it must be PEM, and readable"
+        raise Refused(f"`ca` {file} cannot be taken: {told}") from None
+
+
 def _shut(sock: socket.socket) -> None:
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
@@ -126,7 +136,7 @@ def _fault(server: Server, error: Exception) -> Fault:
             code, words = next(iter(recipients.values()))
             named = clean(", ".join(recipients))
             told = f"{what} does not take mail for {named}: {clean(f'{code} {_text(words)}')}"
-            return Refused(told) if code >= 500 else Passing(told)
+            return Refused(told)  # a mailbox that is full, too: what is for others goes on
         case SMTPServerDisconnected():
             return Passing(f"{what} closed the connection")
         case SMTPResponseException():

@@ -5,6 +5,7 @@ Formats: https://docs.ntfy.sh/publish/#publish-as-json and https://api.slack.com
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from mayfly.core.notice_targets import MailTarget, Target, Way
@@ -18,6 +19,7 @@ from mayfly.edge.web import Web
 PIECE = 15.0  # seconds between two pieces of an answer
 TAKEN = (200, 201, 202, 203, 204)
 URGENT, USUAL, CALM = 5, 3, 2  # ntfy's priorities
+EVERYBODY = re.compile(r"(?<![\w.])@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 SCHEMA = "mayfly.notice/1"
 
 
@@ -102,8 +104,9 @@ def _priority(message: Message) -> int:
 
 
 def _escaped(text: str) -> str:
-    """What Slack reads as markup else, a mention of everybody included."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """What Slack reads as markup else, a mention of everybody included; and Mattermost and Rocket.Chat."""
+    told = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return EVERYBODY.sub("@\u200b", told)
 
 
 def _document(message: Message) -> dict[str, object]:

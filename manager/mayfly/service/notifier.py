@@ -132,7 +132,8 @@ class Post:
         self._waiting: deque[Notice] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._tries = 0  # of the oldest
+        self._tries = 0  # in a row
+        self._later: dict[int, tuple[int, float]] = {}  # of single messages: tries, and when again
         self._failing: tuple[float, str] | None = None  # since when, and why it was the last time
         self._thread = LastingThread(self._run, f"notice-{target.name}"[:15])
 
@@ -151,11 +152,25 @@ class Post:
     def put(self, notice: Notice) -> None:
         """One more message; where too many wait the oldest is dropped, which the log says."""
         with self._changed:
-            dropped = self._waiting.popleft() if len(self._waiting) >= KEPT else None
+            dropped = self._one_too_many() if len(self._waiting) >= KEPT else None
             self._waiting.append(notice)
             self._changed.notify_all()
         if dropped is not None:
             self._dropped(dropped, f"{KEPT} later ones wait")
+
+    def _one_too_many(self) -> Notice:
+        """The oldest end of a job, and where there is none the oldest condition."""
+        jobs = (one for one in self._waiting if one.kind is Kind.JOB)
+        dropped = next(jobs, self._waiting[0])
+        self._forget(dropped)
+        return dropped
+
+    def _forget(self, notice: Notice) -> None:
+        self._later.pop(id(notice), None)
+        for at, one in enumerate(self._waiting):
+            if one is notice:
+                del self._waiting[at]
+                return
 
     def condition(self) -> Condition | None:
         """That it has taken nothing for long."""
@@ -174,46 +189,71 @@ class Post:
             self._hand_over(notice)
 
     def _next(self) -> Notice | None:
-        """The oldest message, once it is due; ``None``: it is over."""
+        """The oldest message of those that are due, once one is; ``None``: it is over."""
         with self._changed:
-            while not self._stopping and not self._waiting:
-                self._changed.wait()
-            return None if self._stopping else self._waiting[0]
+            while not self._stopping:
+                now = time.monotonic()
+                dues = [self._later.get(id(one), (0, now))[1] for one in self._waiting]
+                for notice, due in zip(self._waiting, dues, strict=True):
+                    if due <= now:
+                        return notice
+                self._changed.wait(min(dues) - now if dues else None)
+            return None
 
     def _hand_over(self, notice: Notice) -> None:
         if self._now() - notice_time(notice) > OLD:
             self._done(notice)
             self._dropped(notice, self._failing[1] if self._failing else "it is too old")
+            if not self._waiting:
+                self._failing = None  # nobody waits for it any more
             return
         try:
             self._send(self.target, message(self.target, notice))
         except Fault as fault:
             self._failed(notice, fault)
             return
+        except Exception as error:  # noqa: BLE001  a bug costs this message and no other
+            self._done(notice)
+            self._dropped(notice, f"this is a bug in mayfly: {error!r}")
+            return
         self._failing = None
         self._done(notice)
 
     def _done(self, notice: Notice) -> None:
         with self._changed:
-            if self._waiting and self._waiting[0] is notice:
-                self._waiting.popleft()
-        kept, self._tries = self._tries > 0, 0
+            kept = self._tries > 0 or id(notice) in self._later
+            self._forget(notice)
+        self._tries = 0
         if kept:
             self._keep()
 
     def _failed(self, notice: Notice, fault: Fault) -> None:
-        self._tries += 1
         if self._failing is None:
             self._log.event(
                 "notice.delayed", str(fault), target=self.target.name, code=notice.code or None
             )
         self._failing = (self._failing[0] if self._failing else self._now(), str(fault))
         self._keep()
+        # It may be for its own owner's address, or its own words. Conditions keep their order.
+        if isinstance(fault, Refused) or notice.kind is Kind.JOB:
+            self._put_off(notice)
+        if isinstance(fault, Refused):
+            return
+        self._tries += 1
         pause = doubling(AGAIN, AGAIN_MOST, self._tries)
         if isinstance(fault, Passing) and fault.retry_after is not None:
             pause = max(pause, fault.retry_after)
         with self._changed:
             self._changed.wait_for(lambda: self._stopping, pause)
+
+    def _put_off(self, notice: Notice) -> None:
+        """Others are tried before it is again."""
+        with self._changed:
+            if not any(one is notice for one in self._waiting):
+                return  # it was one too many meanwhile
+            tries = self._later.get(id(notice), (0, 0.0))[0] + 1
+            due = time.monotonic() + doubling(AGAIN, AGAIN_MOST, tries)
+            self._later[id(notice)] = tries, due
 
     def _keep(self) -> None:
         """Write down what waits."""
