@@ -6,7 +6,7 @@ help:
 	@echo 'make demo      real jobs through two slots on this machine'
 	@echo 'make check     the tests that need no Docker Engine'
 	@echo 'make test      all tests, on real Docker Engines'
-	@echo 'make test-real against a real Gitea, and the SDKs of others'
+	@echo 'make test-real against a real Gitea, a real Slurm, and the SDKs of others'
 	@echo 'make test-gpu  on a real NVIDIA GPU, where this host has one'
 	@echo 'make test-kubernetes  on a real Kubernetes of one node, 200 jobs with faults too'
 	@echo 'make coverage  the tests of make check, and which lines they ran'

@@ -45,6 +45,7 @@ TABLES = {
     "pool.kubernetes": "PoolClusterTable",
     "limits": "LimitsTable",
     "security": "SecurityTable",
+    "slurm": "SlurmTable",
     "dataset": "DatasetTable",
     "caches": "CacheTable",
     "azure": "AzureTable",

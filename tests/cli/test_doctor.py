@@ -302,6 +302,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         "mayfly gpus",
     ),
     (
+        replace(GPUS, slurm={"tools": "", "controller": "Slurmctld(primary) at box is DOWN"}),
+        "gpu.slurm",
+        State.FAIL,
+        "is DOWN",
+        "scontrol ping",
+    ),
+    (
         replace(GPUS, survey=replace(SEEN, runtimes=frozenset({"runc"}))),
         "gpu.injection",
         State.FAIL,

@@ -20,7 +20,7 @@ PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
 NAMED = re.compile(rf"\b(?:{'|'.join(PLACES)})\(|\bfix\s*=|_fix\(")
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
-    *("echo", "printf", "grep", "ls", "kubectl"),
+    *("echo", "printf", "grep", "ls", "kubectl", "squeue", "sinfo", "scontrol"),
 }
 OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)

@@ -439,6 +439,7 @@ def test_a_cluster_is_read_and_its_pools_gpus_are_counts(write: Write) -> None:
         ("containers = true", "containers", "a cluster has no Engine"),
         ("share = true", "share", "has no"),
         ("gpus = 1\ncuda = '12.8'\nexclusive = 'in turn'", "exclusive", "has no equivalent"),
+        ("gpus = 1\ncuda = '12.8'\nlease = 'slurm'", "lease", "has no equivalent"),
         ('gpus = "all"', "gpus", "must be a number"),
         (
             "gpus = 1\ncuda = '12.8'\ngpu = { model = 'H100' }",
@@ -576,7 +577,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH
+            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH + SLURM
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -759,6 +760,11 @@ def test_a_target_that_could_tell_nobody_is_a_mistake(write: Write, table: str, 
     assert says in str(wrong.value)
 
 
+SLURM = pool(
+    'gpus = 2\nlease = "slurm"\n[pool.slurm]\npartition = "ci"\naccount = "lab"\nqos = "low"\n'
+    'gres = "gpu:a100"\nnode = "box7"\ntime_limit = "9h"\nwait = "5m"\nretry = "2m"\nidle = "10s"\n'
+    'look = "30s"\noptions = ["--mem=16G", "--exclusive"]\n'
+)
 ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/😀"\ntarget = "/x"')
 
 
@@ -770,6 +776,7 @@ ODD = pool('env = { A = "😀 \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/�
         REGISTRIES,
         NOTIFY,
         BENCH,
+        SLURM,
         pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'),
         ODD,
     ],
@@ -921,6 +928,41 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpu_labels = ['driver']"), "gpu_labels: has no meaning in a pool without GPUs"),
     (pool("gpus = 1\ngpu_labels = ['colour']"), "gpu_labels.1: must be 'name', 'cuda', 'model'"),
     ("[host]\ndriver_branches = ['580.65']\n[[pool]]\nname = 'x'", "is not a driver's branch"),
+    (pool("lease = 'slurm'"), 'lease: is "slurm", which has no meaning in a pool without GPUs'),
+    (pool("gpus = 'all'\nlease = 'slurm'"), "gpus: must be a number: which ones a slot gets is"),
+    (pool("gpus = 1\nlease = 'slurm'\nheal = 'reset'"), 'heal: is "reset", and its GPUs are'),
+    (pool("gpus = 1\nlease = 'slurm'\nshare = true"), "share: has no meaning with lease"),
+    (
+        pool("gpus = 1\nlease = 'slurm'\nexclusive = 'in turn'"),
+        "Slurm says whose turn it is: take one of the two",
+    ),
+    (pool("gpus = 1\nlease = 'slurm'\ngpu = { model = 'H100' }"), "gpu: has no meaning with lease"),
+    (pool("gpus = 1\n[pool.slurm]\nqos = 'ci'"), "qos: has no meaning without lease"),
+    (
+        pool("gpus = 1\nlease = 'slurm'\n[pool.slurm]\nqos = 'c i'"),
+        "'c i' is not a name as Slurm has them",
+    ),
+    (
+        pool("gpus = 1\nlease = 'slurm'\nlimits = { job_timeout = 'none' }"),
+        "a job without a limit would outlast its",
+    ),
+    (
+        pool("gpus = 1\nlease = 'slurm'\n[pool.slurm]\ntime_limit = '6h'"),
+        "time_limit: must be at least limits.job_timeout",
+    ),
+    (pool("gpus = 1\nlease = 'slurm'\n[pool.slurm]\nlook = '0'"), "look: must be at least 1s"),
+    (
+        pool("gpus = 1\nlease = 'slurm'\n[pool.slurm]\noptions = ['--nodelist=x']"),
+        "--nodelist may not be said here",
+    ),
+    (
+        pool("gpus = 1\nlease = 'slurm'\n") + "[[pool]]\nname = 'other'\ngpus = 1\n",
+        "gpus: counts GPUs, and Slurm may give any of its own to pool",
+    ),
+    (
+        EVERYTHING.replace("share = true", 'lease = "slurm"'),
+        'lease: is "slurm", and an agent that waits at its service for a job would keep an allocation',
+    ),
     (
         pool("exclusive = 'in turn'"),
         'exclusive: is "in turn", which has no meaning in a pool without GPUs',

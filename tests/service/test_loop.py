@@ -75,6 +75,7 @@ from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
+from mayfly.service.slurm_keeper import SlurmKeeper
 from tests import replay
 
 OURS = HostId("ours00000000")
@@ -167,6 +168,7 @@ class Stage:
             self.hands,
             self.hands,
             Doors(home),
+            SlurmKeeper(self.inbox.put),
         )
         self.loop = Loop(
             state,

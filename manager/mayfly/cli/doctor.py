@@ -106,6 +106,8 @@ class Facts:
     job_images: Mapping[str, ImageSeen] = field(default_factory=dict)  # there, and allowed to jobs
     job_images_untold: str = ""  # why there may be more of them; empty: there are none
     hardware: Hardware = field(default_factory=Hardware)
+    # what stands in the way of Slurm's giving GPUs, by what was looked at; None: no pool has them from it
+    slurm: Mapping[str, str] | None = None
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
     # credentials of which the manager that runs was handed something else than their files say now
@@ -395,6 +397,26 @@ def _leases(facts: Facts) -> Iterator[Verdict]:
     if left:
         told = f"{left} of {_many(len(devices), 'GPU')} {'is' if left == 1 else 'are'} in no slot"
         yield ok(f"{told}: `mayfly doctor --pools` proposes pools for what is here")
+
+
+SLURM_LOOKS = {
+    "tools": "apt list slurm-client",
+    "controller": "scontrol ping",
+    "node": "sinfo -N -o '%N %T %E'",
+    "partition": "sinfo -N -o '%N %R %G'",
+    "gres": "sudo slurmd -G",
+}
+
+
+def _slurm(facts: Facts) -> Iterator[Verdict]:
+    if facts.slurm is None:
+        yield skip("no pool has its GPUs from Slurm")
+        return
+    wrong = {what: problem for what, problem in facts.slurm.items() if problem}
+    for what, problem in wrong.items():
+        yield fail(problem, SLURM_LOOKS[what])
+    if not wrong:
+        yield ok("its controller answers, and gives GPUs of this node")
 
 
 def _injection(facts: Facts) -> Iterator[Verdict]:
@@ -921,6 +943,7 @@ CHECKS: tuple[Check, ...] = (
     Check("gpu.driver", "gpus", "driver", _driver),
     Check("gpu.checks", "gpus", "health", _checks),
     Check("gpu.leases", "gpus", "leases", _leases),
+    Check("gpu.slurm", "gpus", "Slurm", _slurm),
     Check("gpu.injection", "gpus", "way into containers", _injection),
     Check("gpu.stays", "gpus", "daemon-reload", _vanishing, WARNING),
     Check("image.present", "images", "images", _images),

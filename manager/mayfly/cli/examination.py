@@ -44,6 +44,7 @@ from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.edge.room import Room, room
+from mayfly.edge.slurm import Slurm
 from mayfly.engines import load as load_engine
 from mayfly.engines import unusable as unusable_engines
 from mayfly.engines.protocol import Engine
@@ -88,6 +89,7 @@ def _host(facts: Facts, config: Config) -> Facts:
     facts = replace(
         facts,
         hardware=hardware_for(config),
+        slurm=_slurm(config),
         char_links=_char_links(),
         state_problem=_state_problem(state),
         rooms=_rooms(state),
@@ -97,6 +99,12 @@ def _host(facts: Facts, config: Config) -> Facts:
     with handed_over(running=True) as sealed:
         facts = replace(facts, secrets=_secrets(config, sealed), unhanded=unhanded(files, handed))
         return replace(facts, services=_services(config, state, sealed))
+
+
+def _slurm(config: Config) -> dict[str, str] | None:
+    """What stands in the way of Slurm's giving GPUs, by what was looked at; ``None``: no pool asks it."""
+    asked = next((pool.slurm for pool in config.pools if pool.by_slurm), None)
+    return None if asked is None else Slurm().look(asked.node, asked.partition)
 
 
 def hardware_and_survey(config: Config) -> tuple[Hardware, Survey]:

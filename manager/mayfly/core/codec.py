@@ -24,6 +24,7 @@ MASKED = "****"
 MODULES = (
     "actions",
     "activity",
+    "allocations",
     "belongings",
     "bench_lane",
     "capabilities",
@@ -60,6 +61,7 @@ MODULES = (
     "requests",
     "runs",
     "signs",
+    "slurm_request",
     "state",
     "stimuli",
     "tainted_devices",

@@ -329,9 +329,11 @@ def _hold_sick_gpus(draft: _Draft, spec: SlotSpec) -> None:
     """
     view = draft.view
     word = view.world.gpu_verdicts.get(spec.name)
-    if word is None:
-        return
     known = view.memory.slot(spec.name)
+    if word is None:
+        if spec.name in view.desired.awaiting and known.hold is Hold.GPU:
+            draft.record(SlotReleased(view.now, spec.name))  # its next GPU is another, or well
+        return
     if word.sick is not None:
         hold = Hold.GPU if word.returns else Hold.PERSON
         if known.held is None or (known.hold is not Hold.PERSON and known.hold is not hold):
@@ -345,7 +347,7 @@ def _barred(view: View, spec: SlotSpec) -> Stay | None:
     known = view.memory.slot(spec.name)
     if known.cordon is not None or spec.name in view.desired.obstacles:
         return STAY
-    if spec.name in view.desired.undetermined:
+    if spec.name in view.desired.undetermined or spec.name in view.desired.awaiting:
         return STAY
     if view.world.resetting.intersection(spec.lease):
         return STAY
@@ -452,6 +454,7 @@ def _prepare(
         shm=limits.shm,
         asked_image=spec.asked_image,
         door=spec.pool.containers,
+        allocation=spec.allocation,
     )
     name = str(spec.name) if alone else naming.standby(spec.name, generation)
     prepare = Prepare(generation, spec, name, reason, joined)

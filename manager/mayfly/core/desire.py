@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from mayfly import __version__
 from mayfly.core import bench_lane, images, injection, job_images, mounts, naming
+from mayfly.core.allocations import NOT_ASKED, Allocation, Allocations
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.client_release import ClientRecords
 from mayfly.core.gpu_checks import GpuFinding
@@ -193,7 +194,10 @@ def _image(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[str | No
 
 
 def _capabilities(pool: PoolSpec, leases: Leases, hardware: Hardware) -> tuple[images.Version, ...]:
-    """The compute capabilities of the pool's GPUs, each once."""
+    """The compute capabilities of the pool's GPUs, each once; of all that Slurm may give it."""
+    if pool.by_slurm:
+        every = {gpu.capability: None for gpu in hardware.gpus or () if gpu.capability is not None}
+        return tuple(every)
     held = {
         uuid
         for index in range(pool.slots)
@@ -215,17 +219,19 @@ def _resolved(
     branches: tuple[str, ...],
 ) -> _Pool:
     image, obstacle = _image(pool, leases, hardware)
+    everything = tuple(gpu.uuid for gpu in hardware.gpus or ())
     own: dict[SlotName, tuple[str, ...]] = {}
     injections: dict[SlotName, Injection] = {}
     benches: dict[SlotName, BenchPlan] = {}
     for index in range(pool.slots):
         name = naming.slot(pool.name, index)
         own[name] = leases.slots.get(name, ())
-        if not own[name]:
+        if not own[name] and not (pool.by_slurm and everything):
             continue
         way = injection.choose(
             pool,
-            own[name],
+            own[name]
+            or everything,  # before Slurm gives any it is to be seen whether there is a way in
             runtimes=survey.runtimes,
             cdi=survey.cdi,
             hook=survey.hook,
@@ -233,7 +239,7 @@ def _resolved(
         )
         if isinstance(way, str):
             obstacle = obstacle or way
-        else:
+        elif own[name]:
             injections[name] = way
         bench = bench_lane.planned(pool, own[name], hardware.gpus or ())
         if isinstance(bench, str):
@@ -263,15 +269,20 @@ def desired(
     hardware: Hardware | None = None,
     refusals: Mapping[PoolName, str] | None = None,
     namesakes: Mapping[SlotName, str] | None = None,
+    allocations: Allocations = NOT_ASKED,
 ) -> Desired:
     """Every slot of the configuration, and the sentence that holds those that cannot be filled.
 
     ``refusals`` holds the pools that their service refuses, ``namesakes`` the slots whose name is
-    taken there.
+    taken there. ``allocations``: what Slurm has given.
     """
     refusals, namesakes = refusals or {}, namesakes or {}
     hardware = hardware or Hardware()
     leases = leases_of(config, hardware)
+    granted = allocations.leases(config.pools, hardware.gpus)
+    held = {name: uuids for name, (_, uuids) in granted.items()}
+    leases = replace(leases, slots={**leases.slots, **held})
+    awaiting: dict[SlotName, str] = {}
     slots: list[SlotSpec] = []
     obstacles: dict[SlotName, str] = {}
     undetermined: set[SlotName] = set()
@@ -282,10 +293,16 @@ def desired(
             undetermined |= found.leases.keys()
         unfit = _unfit_image(found, survey, hardware)
         other = _obstacle(found, survey, hardware, config.pools) or refusals.get(pool.name)
+        if pool.by_slurm:
+            other = other or allocations.unfit or None
+            undetermined |= found.leases.keys() if allocations.problem else set()
         obstacle = other or unfit
         for index in range(pool.slots):
             name = naming.slot(pool.name, index)
-            slots.append(_slot(found, index, survey, traits[pool.name], hardware.driver))
+            own, _ = granted.get(name, (None, ()))
+            slots.append(_slot(found, index, survey, traits[pool.name], hardware.driver, own))
+            if pool.by_slurm and own is None:
+                awaiting[name] = allocations.awaits(name)
             if obstacle is not None or name in namesakes:
                 obstacles[name] = obstacle or namesakes[name]
                 if other is None and name not in namesakes:
@@ -295,6 +312,7 @@ def desired(
         obstacles,
         frozenset(image_blocked),
         frozenset(undetermined),
+        awaiting,
         {
             (pool.name, reference): _job_image(reference, seen, pool)
             for pool in config.pools
@@ -327,7 +345,14 @@ def problem_with_job_image(reference: str, seen: ImageSeen | None, pool: PoolSpe
     )
 
 
-def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str) -> SlotSpec:
+def _slot(
+    found: _Pool,
+    index: int,
+    survey: Survey,
+    traits: Traits,
+    driver: str,
+    allocation: Allocation | None,
+) -> SlotSpec:
     pool = found.spec
     name = naming.slot(pool.name, index)
     seen = survey.images.get(found.image) if found.image is not None else None
@@ -351,6 +376,7 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str)
             driver if lease else "",
             () if traits.embedded else found.labels[name],
             bench,
+            allocation.id if allocation is not None else "",
         ),
         lease=lease,
         injection=way,
@@ -369,6 +395,8 @@ def _slot(found: _Pool, index: int, survey: Survey, traits: Traits, driver: str)
         engine=survey.engine,
         labels=found.labels[name],
         bench=bench,
+        allocation=allocation.id if allocation is not None else "",
+        allocated_until=allocation.ends if allocation is not None else None,
     )
 
 
@@ -401,6 +429,7 @@ def fingerprint(
     driver: str = "",
     labels: tuple[str, ...] = (),
     bench: BenchPlan | None = None,
+    allocation: str = "",
 ) -> str:
     """16 hexadecimal characters that change when anything baked into the slot's container changes."""
     baked = baked_parts(without_secrets(pool))
@@ -408,6 +437,8 @@ def fingerprint(
     told: list[object] = [__version__, GATE_PROTOCOL, baked, image_id, lease, removal]
     if way is not None:
         told.append([way.kind, *way.devices])
+    if allocation:
+        told.append(["allocation", allocation])
     if sources:
         told.append(list(sources))
     if pool.devices and claims:

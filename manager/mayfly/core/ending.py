@@ -27,8 +27,9 @@ OUTPUT_WAIT = (
 )
 RESULTS_WAIT = 600.0  # seconds that it stays at most until what its job's owner wants of it is kept
 OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for either
-# Of these nothing is waited for: no call that hangs, and no report of a job that its service has ended.
-HEEDLESS = frozenset({DoomReason.CUT_OFF, DoomReason.TAKEN_BACK})
+# Of these nothing is waited for: no call that hangs, no report of a job that its service has ended, and none
+# of one whose GPUs are somebody else's.
+HEEDLESS = frozenset({DoomReason.CUT_OFF, DoomReason.TAKEN_BACK, DoomReason.LEASE_LOST})
 
 
 def end(view: View, agent: Agent, spec: SlotSpec | None) -> Verdict:

@@ -79,6 +79,8 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "notice.dropped": WARNING,
         "disk.back": INFO,
         "disk.lost": ERROR,
+        "slurm.back": INFO,
+        "slurm.lost": ERROR,
         "engine.back": INFO,
         "engine.lost": ERROR,
         "engine.restarted": INFO,

@@ -226,7 +226,10 @@ class Gpus:
             return (self if unchanged else replace(gpus, verdicts={})), world
         gpus, ours = gpus.whose(memory)
         gpus = gpus.resting(leased, memory)
-        since = {spec.name: now for spec in leased} | dict(self.since)
+        # What Slurm has just given was somebody else's: NVML is to be asked since.
+        anew = {spec.name for spec in desired.slots if spec.pool.by_slurm and not spec.lease}
+        kept = {name: at for name, at in self.since.items() if name not in anew}
+        since = {spec.name: now for spec in leased} | kept
         reading = self._of_now(now)
         verdicts = {
             spec.name: judge(

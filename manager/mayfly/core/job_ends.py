@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mayfly.core.exit_codes import signal_of
 from mayfly.core.memory import Agent, Job
-from mayfly.core.model import Cause
+from mayfly.core.model import Cause, DoomReason
 from mayfly.core.outcomes import End
 from mayfly.core.quantities import spoken_size
 
@@ -37,6 +37,8 @@ def why(cause: Cause | None, end: End, agent: Agent, job: Job) -> str:
         case Cause.ENGINE_STOPPED:
             return "the Engine stopped or was restarted while it ran"
         case Cause.KILLED:
+            if end.doom is DoomReason.LEASE_LOST:
+                return f"its GPUs were taken away: {end.because}"
             if end.done_to:
                 return f"it was ended from outside: {end.done_to}"
             return "somebody other than Mayfly killed its container"

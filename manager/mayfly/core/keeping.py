@@ -79,6 +79,8 @@ def _keep_working(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) ->
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     if agent.generation in view.world.overfull:
         return Doom(DoomReason.DISK, "wrote more into its witness (/run/mayfly/w) than is for it")
+    if (gone := view.world.lost_leases.get(agent.generation)) is not None:
+        return Doom(DoomReason.LEASE_LOST, gone)
     if spec.entry_ends_with_job and job_taken_back(agent, view.world):
         return Doom(DoomReason.TAKEN_BACK, TAKEN_BACK)
     return STAY if agent.busy else _keep_waiting(view, rolling, spec, agent)
@@ -212,6 +214,8 @@ def _interrupted(view: View, spec: SlotSpec, agent: Agent) -> Doom | None:
 
 def _outdated(rolling: Rolling, spec: SlotSpec, agent: Agent) -> Doom | None:
     """Whether an agent that was made otherwise than is wanted goes now."""
+    if agent.allocation != spec.allocation:
+        return Doom(DoomReason.STALE, "its GPUs are Slurm's again")
     ready = agent.ready is not None and agent.lease == spec.lease
     if spec.pool.name in rolling and ready and spec.asked_image is None:
         return None

@@ -232,10 +232,11 @@ def assign(
     GPU that is not split, or a MIG device of one that is: ``gpus = N`` counts those, in the order of NVML,
     that ``gpu`` selects.
     """
-    ledger = _Ledger(gpus or (), pools)
+    served = [pool for pool in pools if not pool.by_slurm]  # those have theirs for a time
+    ledger = _Ledger(gpus or (), served)
     given: dict[PoolName, list[tuple[str, ...]]] = {}
     obstacles: dict[PoolName, str] = {}
-    lasting = [pool for pool in pools if not pool.takes_turns]
+    lasting = [pool for pool in served if not pool.takes_turns]
     for at, pool in enumerate(lasting):
         later = [one for one in lasting[at + 1 :] if not one.share] if gpus is not None else []
         with _told(obstacles, pool):
@@ -245,7 +246,7 @@ def assign(
         each = len(uuids) // pool.slots
         given[name] = [tuple(uuids[each * slot :][:each]) for slot in range(pool.slots)]
         ledger.take(pool, uuids)
-    for pool in pools:
+    for pool in served:
         if pool.takes_turns:
             with _told(obstacles, pool):
                 given[pool.name] = _serve(pool, ledger, unknown if gpus is None else None, ())
@@ -254,7 +255,17 @@ def assign(
         own = given.get(pool.name, [()] * pool.slots)
         names = [naming.slot(pool.name, index) for index in range(pool.slots)]
         leases.update(zip(names, own, strict=True))
+        if pool.by_slurm and (why := _ungiven(pool, gpus, unknown)):
+            obstacles[pool.name] = why
     return Leases(leases, obstacles)
+
+
+def _ungiven(pool: PoolSpec, gpus: Sequence[Gpu] | None, unknown: str) -> str:
+    """Why nothing that Slurm gives would be of use; ``""``: it would be."""
+    if gpus is None:
+        why = f"needs GPUs, and what this host has is not known: {unknown}"
+        return f"pool {_quoted(pool.name)} {why}"
+    return "" if gpus else f"pool {_quoted(pool.name)} asks Slurm for GPUs and this host has none"
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mayfly.core.actions import (
     Enrol,
     Open,
 )
+from mayfly.core.allocations import TendAllocations, is_barred
 from mayfly.core.apply import apply
 from mayfly.core.belongings import to_be_shut
 from mayfly.core.contact import ServiceAction
@@ -51,7 +52,7 @@ from mayfly.core.model import (
 from mayfly.core.notice import Judge, notice
 from mayfly.core.plan import Plan
 from mayfly.core.polls import TICK
-from mayfly.core.queue import charged
+from mayfly.core.queue import Queue, charged
 from mayfly.core.requests import (
     AskAnswer,
     AskRoster,
@@ -181,16 +182,17 @@ def _witnesses_wanted(
 
 def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ...]) -> Step:
     """Notice and decide by turns, until nothing more follows."""
+    before, (state, tended, slurm_due) = state, _allocated(state, now)
     facts = [*state.drafting]
-    memory, world, dispatches = state.drafted, state.observed.world, state.dispatches
+    memory, dispatches = state.drafted, state.dispatches
+    world = replace(state.observed.world, lost_leases=state.allocations.lost(memory))
     half_life = state.config.host.fair_share_half_life
     gpus = state.gpus.after(facts)
     resting = {subject: until for subject, until in state.resting.items() if until > now}
     mint = _Mint(state.noise, now)
     actions: list[Action] = []
     wake: float | None = None
-    unfinished, looks, away, healing = True, False, NOBODY, Healing()
-    taken = state.turns
+    unfinished, looks, away, healing, taken = True, False, NOBODY, Healing(), state.turns
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
@@ -265,20 +267,53 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     dues = [*resting.values(), *(now + one.wait for one in state.opening.values()), polls.due]
     dues += [
         time
-        for time in (wake, due, healing.wake, away.due, recorded.contacts.next(now))
+        for time in (wake, due, healing.wake, away.due, slurm_due, recorded.contacts.next(now))
         if time is not None
     ]
     return Step(
         state=recorded,
-        unrecorded=replace(state, all_stirred=True),
+        unrecorded=replace(
+            state, all_stirred=True, allocations=before.allocations, desired=before.desired
+        ),
         world=world,
         facts=told,
         actions=tuple(actions),
         requests=requests,
-        afterwards=afterwards,
+        afterwards=(*afterwards, *tended),
         wake=min(dues),
         unfinished=unfinished,
     )
+
+
+def _allocated(state: State, now: float) -> tuple[State, tuple[TendAllocations, ...], float | None]:
+    """The state with what is wanted of Slurm, what it is to be asked, and when to come again."""
+    memory, desired = state.drafted, state.desired
+    by_slurm = [pool for pool in state.config.pools if pool.by_slurm]
+    if not by_slurm and state.allocations.at is None and not state.allocations.is_owed(memory):
+        return state, (), None  # on most hosts
+    queue = Queue(memory, now, state.config.host.fair_share_half_life, desired.job_images)
+    gates = dispatch.gates(state.dispatches, memory, state.run_id, _enrolling(state, ()))
+    needs = {
+        pool.name: queue.waiting(pool.name) if pool.embedded else max(0, gates.get(pool.name, 0))
+        for pool in by_slurm
+    }
+    barred = {
+        spec.name
+        for spec in desired.slots
+        if spec.pool.by_slurm and is_barred(memory.slot(spec.name), spec, desired, now)
+    }
+    allocations, wanted, due = state.allocations.scheduled(
+        state.config, state.host, memory, needs, barred, now
+    )
+    if allocations == state.allocations:
+        return state, (), due
+    given_back = allocations.returning != state.allocations.returning
+    state = replace(state, allocations=allocations)
+    if given_back:
+        draft = Draft(state, now)
+        draft.desire()
+        state = draft.state
+    return state, () if wanted is None else (wanted,), due
 
 
 def _asks_for_unseen(facts: Iterable[Fact], state: State) -> bool:

@@ -25,9 +25,9 @@ from mayfly.core.model import (
     SlotName,
 )
 
-# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, or that its
-# service has ended the job. Every other reason supposed that it had none yet, and falls away when it turns
-# out to have one.
+# What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, that its service
+# has ended the job, or that its GPUs were taken back and may be somebody else's. Every other reason supposed
+# that it had none yet, and falls away when it turns out to have one.
 ENDS_JOBS = frozenset(
     {
         DoomReason.TIMEOUT,
@@ -35,6 +35,7 @@ ENDS_JOBS = frozenset(
         DoomReason.CANCELLED,
         DoomReason.FORCED,
         DoomReason.TAKEN_BACK,
+        DoomReason.LEASE_LOST,
     }
 )
 
@@ -116,6 +117,7 @@ class Agent:
     asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
     door: bool = False  # it may have containers of its own
     made: bool = False  # it has ended, and may have left some, or a network or a volume
+    allocation: str = ""  # Slurm's number of its lease; "": Slurm has not given it
     cleared: float | None = None  # when all of that was gone; None: it is not, or there was nothing
 
     @property

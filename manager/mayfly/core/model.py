@@ -19,6 +19,7 @@ from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_checks import CheckSetting, GpuFinding
 from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.notice_targets import Target
+from mayfly.core.slurm_request import SlurmRequest
 
 SlotName = NewType("SlotName", str)
 PoolName = NewType("PoolName", str)
@@ -124,6 +125,7 @@ class DoomReason(StrEnum):
     BROKEN_OFF = "broken off"  # likewise, for the Engine's or a disk's sake
     NO_SANDBOX = "no sandbox"  # that which it was in is gone, or somebody left something in it
     TAKEN_BACK = "taken back"  # its service has ended its job, and its client goes on with it
+    LEASE_LOST = "lease lost"  # whoever gave its GPUs has taken them back
 
 
 class Removal(StrEnum):
@@ -378,6 +380,14 @@ class PoolSpec:
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
     # its jobs are measured; None: they are not. (Of this a fingerprint takes what the lease comes to.)
     bench: Bench | None = field(default=None, metadata=UNBAKED)
+    # whose word it is which GPUs its slots have: the configuration's, or Slurm's, for a time
+    lease: Literal["fixed", "slurm"] = field(default="fixed", metadata=UNBAKED)
+    slurm: SlurmRequest = field(default=SlurmRequest(), metadata=UNBAKED)
+
+    @property
+    def by_slurm(self) -> bool:
+        """Whether its slots' GPUs are allocations of Slurm's."""
+        return self.lease == "slurm"
 
     @property
     def takes_turns(self) -> bool:
@@ -581,6 +591,8 @@ class SlotSpec:
     shared: tuple[str, ...] = ()
     engine: Capabilities = EVERYTHING
     bench: BenchPlan | None = None  # its jobs are measured; None: they are not
+    allocation: str = ""  # Slurm's number of its lease; "": Slurm has not given it
+    allocated_until: float | None = None  # when that lease ends by itself; None: it does not
 
     @property
     def standby(self) -> bool:
@@ -625,6 +637,8 @@ class Desired:
     undetermined: frozenset[SlotName] = (
         frozenset()
     )  # image, GPUs or mounts are not known (yet): neither fit nor unfit
+    # slots whose GPUs are not theirs now, and what for: no agent is made for them
+    awaiting: Mapping[SlotName, str] = field(default_factory=dict)
     # of images that jobs ask for and their pool allows; left out: not looked at yet
     job_images: Mapping[tuple[PoolName, str], JobImage] = field(default_factory=dict)
 
@@ -902,6 +916,8 @@ class World:
     unowned: Mapping[Generation, SlotName] = field(default_factory=dict)
     # GPUs and MIG devices that are being reset, or are about to be
     resetting: frozenset[str] = frozenset()
+    # Whose GPUs were taken back while they had them, and how that went.
+    lost_leases: Mapping[Generation, str] = field(default_factory=dict)
     gateway: str = ""  # why no agent can have containers of its own now; "": any can
     gateway_sees: tuple[Condition, ...] = ()  # what is the matter by the gateway's own look
 

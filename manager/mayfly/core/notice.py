@@ -72,6 +72,7 @@ BLAMELESS = frozenset(
         DoomReason.NO_SANDBOX,
         DoomReason.BROKEN_OFF,
         DoomReason.TAKEN_BACK,
+        DoomReason.LEASE_LOST,
     }
 )
 

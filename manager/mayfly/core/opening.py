@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from mayfly.core import belongings, bench_lane, mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
+from mayfly.core.allocations import fits
 from mayfly.core.booking import book
 from mayfly.core.ending import kept_failure, registered_at_service
 from mayfly.core.facts import GateOpening
@@ -172,7 +173,7 @@ def why_shut(
         return STAY
     if view.world.resetting.intersection(agent.lease):
         return STAY
-    if spec.pool.takes_turns and spec.name not in view.turns.granted:
+    if not _is_given_its_gpus(view, spec, agent):
         return STAY
     if belongings.in_the_way(view, spec, tenancy) or belongings.gateway_is_missing(view, spec):
         return STAY
@@ -197,6 +198,17 @@ def why_shut(
     if not agent.lease or _has_its_gpus(view, leased, spec, agent, tenancy):
         return None
     return STAY
+
+
+def _is_given_its_gpus(view: View, spec: SlotSpec, agent: Agent) -> bool:
+    """Whether it is the slot's turn on them, or Slurm has given them for as long as a job may last."""
+    if spec.pool.takes_turns:
+        return spec.name in view.turns.granted
+    if not spec.pool.by_slurm:
+        return True
+    if agent.allocation != spec.allocation or spec.name in view.desired.awaiting:
+        return False
+    return fits(spec.allocated_until, spec.pool, view.now)
 
 
 def _has_its_gpus(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from mayfly.core.allocations import TendAllocations
 from mayfly.core.memory import Agent
 from mayfly.core.model import ContainerId, Generation, PoolName, SlotSpec
 
@@ -162,4 +163,5 @@ Request: TypeAlias = (
     | Probe
     | ResetGpu
     | EndLeftover
+    | TendAllocations
 )

@@ -371,6 +371,8 @@ def _without_agent(
     if known.cooling_until is not None and cooling(known, now):
         wait = known.cooling_until - now
         return Phase.COOLING, known.vacant_since, f"next try in {wait:.0f} s: {known.reason}"
+    if name in desired.awaiting and name not in desired.undetermined and known.cordon is None:
+        return Phase.VACANT, None, desired.awaiting[name]
     if name in desired.undetermined:
         return Phase.VACANT, known.vacant_since, "what it needs has not been looked at yet"
     if known.cordon is not None:

@@ -13,6 +13,7 @@ from mayfly.core.actions import (
     Action,
     Subject,
 )
+from mayfly.core.allocations import Allocations
 from mayfly.core.apply import apply
 from mayfly.core.belongings import Clearings
 from mayfly.core.contact import Contacts
@@ -76,6 +77,7 @@ class State:
     contacts: Contacts = field(default_factory=Contacts)
     dispatches: Dispatches = field(default_factory=lambda: NONE)
     turns: Turns = NO_TURN  # as they were decided last
+    allocations: Allocations = field(default_factory=Allocations)  # of Slurm's
     queues: Queues = field(default_factory=Queues)  # of jobs that wait at services
     reported: Reported = field(default_factory=Reported)
     lightened: frozenset[Generation] = frozenset()  # agents that yield to those that begin

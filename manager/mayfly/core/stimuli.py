@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from mayfly.core.actions import Action
+from mayfly.core.allocations import AllocationsSeen
 from mayfly.core.delivery import Delivery
 from mayfly.core.desire import Survey
 from mayfly.core.facts import Fact
@@ -419,5 +420,6 @@ Stimulus: TypeAlias = (
     | Probed
     | GpuResetDone
     | IsolationProbed
+    | AllocationsSeen
     | ClockSet
 )

@@ -35,6 +35,7 @@ from mayfly.core.actions import (
     Weigh,
     action_name,
 )
+from mayfly.core.allocations import AllocationsSeen
 from mayfly.core.apply import ahead
 from mayfly.core.contact import ServiceAction, call_kind
 from mayfly.core.desire import desired
@@ -224,6 +225,8 @@ class Draft:
                 self.requests.append(ReadGpus())
             case IsolationProbed():
                 self._on_isolation(stimulus)
+            case AllocationsSeen():
+                self._on_allocations(stimulus)
             case Started() | Stopping() | ClockSet():
                 self._on_run(stimulus)
             case _:
@@ -270,6 +273,7 @@ class Draft:
             queues=self.state.queues.shifted(by, self.now),
             debts=self.state.debts.shifted(by),
             gpus=self.state.gpus.shifted(by),
+            allocations=self.state.allocations.shifted(by),
             opening={
                 generation: replace(one, written=one.written + by)
                 for generation, one in self.state.opening.items()
@@ -302,14 +306,14 @@ class Draft:
                 observed = observed.unowned_seen(survey.belongings, state.drafted)
                 self._set(survey=survey, observed=observed)
                 if changed:
-                    self._desire()
+                    self.desire()
 
     def _on_mounts(self, sources: Mapping[str, Source]) -> None:
         survey = self.state.survey
         self._set(observed=self.state.observed.mounts_looked_at(self.now))
         if sources != survey.sources:
             self._set(survey=replace(survey, sources=sources))
-            self._desire()
+            self.desire()
 
     def _on_turn(self, turn: StreamTurned) -> None:
         self._set(polls=self.state.polls.at_once(self.now), looks_owed=LOOKS_OWED)
@@ -422,7 +426,7 @@ class Draft:
             there = online(state.memory, pool, roster)
             self._set(reported=self.state.reported.listed(there, roster.at))
         if namesakes(observed.world.rosters) != before:
-            self._desire()
+            self.desire()
         self._refuse(
             state.refusals.listed(pool)
             if isinstance(sight, RosterSeen)
@@ -500,7 +504,7 @@ class Draft:
         for pool, reason in after.items():
             if before.get(pool) != reason:
                 self._note("provider.refused", pool=pool, reason=reason)
-        self._desire()
+        self.desire()
 
     # -- configuration and GPUs --
 
@@ -530,7 +534,7 @@ class Draft:
             isolation=self.state.isolation.kept(config),
             polls=self.state.polls.survey_soon(self.now),
         )
-        self._desire()
+        self.desire()
 
     def _on_gpus(self, sight: GpusRead | Probed) -> None:
         if isinstance(sight, Probed):
@@ -539,7 +543,7 @@ class Draft:
         before, gpus = self.state.gpus.hardware, self.state.gpus.read(sight.reading)
         self._set(gpus=gpus)
         if gpus.hardware != before:
-            self._desire()
+            self.desire()
             self._set(polls=self.state.polls.survey_soon(self.now))
 
     def _on_isolation(self, sight: IsolationProbed) -> None:
@@ -552,9 +556,20 @@ class Draft:
         before, config = self.state.isolation.holds(self.state.config), self.state.config
         self._set(isolation=isolation)
         if isolation.holds(config) != before:
-            self._desire()
+            self.desire()
 
-    def _desire(self) -> None:
+    def _on_allocations(self, seen: AllocationsSeen) -> None:
+        before = self.state.allocations
+        after = before.told(seen, self.state.config.pools, self.now)
+        if after.since is not None and before.since is None:
+            self._note("slurm.lost", reason=after.problem)
+        elif before.since is not None and after.since is None:
+            self._note("slurm.back")
+        self._set(allocations=after)
+        self.desire()
+
+    def desire(self) -> None:
+        """What ought to be, of what is known now."""
         state = self.state
         self._set(
             desired=desired(
@@ -564,6 +579,7 @@ class Draft:
                 hardware=state.gpus.hardware,
                 refusals=state.isolation.holds(state.config) | state.refusals.by_pool,
                 namesakes=namesakes(state.observed.world.rosters),
+                allocations=state.allocations,
             )
         )
 

@@ -367,6 +367,11 @@ def _gpus(pool: model.PoolSpec) -> tuple[Row, ...]:
             pool.takes_turns,
             "has no equivalent: the cluster says which pod has a GPU next",
         ),
+        (
+            ("lease",),
+            pool.by_slurm,
+            "has no equivalent: the cluster gives GPUs to pods, and Slurm does not",
+        ),
     )
 
 

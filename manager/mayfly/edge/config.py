@@ -22,6 +22,7 @@ from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import model
 from mayfly.core.gpu_selection import GpuSelection
+from mayfly.core.slurm_request import SlurmRequest
 from mayfly.edge import cluster, page_values, sources
 from mayfly.edge import config_values as values
 from mayfly.edge.config_mistakes import contradictions
@@ -61,6 +62,7 @@ from mayfly.edge.config_types import (
     SeccompText,
     Size,
     SizeLimit,
+    SlurmText,
     Source,
     Table,
     Target,
@@ -124,6 +126,42 @@ class CacheTable(Table):
     )
     target: Target = Field(description="where agents see it")
     env: EnvName | None = key(model.Cache, "env", "a variable that holds the target")
+
+
+class SlurmTable(Table):
+    """What is asked of Slurm for the GPUs of a pool with `lease = "slurm"`."""
+
+    partition: SlurmText | None = key(
+        SlurmRequest, "partition", "absent: the default of Slurm's configuration"
+    )
+    account: SlurmText | None = key(
+        SlurmRequest, "account", "who is charged for it; absent: the manager's user's own"
+    )
+    qos: SlurmText | None = key(SlurmRequest, "qos", "the quality of service; absent: the default")
+    gres: SlurmText = key(
+        SlurmRequest, "gres", 'what GPUs are called in gres.conf, with a type as in "gpu:a100"'
+    )
+    node: SlurmText | None = key(
+        SlurmRequest, "node", "what Slurm calls this host; absent: its short name"
+    )
+    time_limit: Duration | None = key(
+        SlurmRequest,
+        "time_limit",
+        "how long an allocation is asked for; absent: `limits.job_timeout` and a quarter of an hour",
+    )
+    wait: Duration = key(
+        SlurmRequest, "wait", "how long one may wait in Slurm's queue before it is given up"
+    )
+    retry: Duration = key(
+        SlurmRequest, "retry", "how long until one is asked for again that was given up, or refused"
+    )
+    idle: Duration = key(
+        SlurmRequest, "idle", "how long one is kept without a job before it is given back"
+    )
+    look: Duration = key(SlurmRequest, "look", "how often Slurm's queue is looked at meanwhile")
+    options: list[PlainText] = Field(
+        default=[], description="further options of salloc, as in --constraint=a100 or --mem=16G"
+    )
 
 
 class RegistryTable(Table):
@@ -305,6 +343,9 @@ class PoolTable(Table):
     dataset: list[DatasetTable] = Field(default=[], description="read-only directories")
     caches: list[CacheTable] = Field(default=[], description="read-write directories of the pool")
     limits: LimitsTable = Field(default=LimitsTable(), description="what one agent may use")
+    slurm: SlurmTable = Field(
+        default=SlurmTable(), description='what is asked of Slurm, with `lease = "slurm"`'
+    )
     security: SecurityTable = Field(
         default=SecurityTable(), description="what the processes of an agent may do and take"
     )
@@ -417,6 +458,12 @@ class PoolTable(Table):
         "heal",
         'what is done about a sick GPU that a reset may mend: nothing ("off"), or it is reset once nobody '
         'uses it, at most once an hour ("reset"); all pools that may have the GPU have to say so',
+    )
+    lease: Literal["fixed", "slurm"] = key(
+        model.PoolSpec,
+        "lease",
+        'who says which GPUs its slots have: the configuration ("fixed"), or Slurm, which is asked for them '
+        "when there is a job",
     )
     stuck_after: Duration = key(
         model.PoolSpec,
@@ -796,6 +843,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         "caches",
         "limits",
         "security",
+        "slurm",
         "removal",
         "kubernetes",
         "registries",
@@ -810,6 +858,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         registries=tuple(model.Registry(**said(one)) for one in table.registries),
         limits=model.Limits(**said(table.limits)),
         security=model.PoolSecurity(**said(table.security)),
+        slurm=SlurmRequest(**said(table.slurm)),
         removal=None if table.removal is None else model.Removal(table.removal),
         gpu=None if table.gpu is None else GpuSelection(**said(table.gpu)),
         device_kind=None if kind is None else model.DeviceKind(**said(kind)),

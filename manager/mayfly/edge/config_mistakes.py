@@ -18,6 +18,7 @@ from mayfly.core.reserved_paths import beneath, cache_target_problem, source_pro
 from mayfly.edge import page_values
 from mayfly.edge.mistakes import nearest
 from mayfly.edge.provider_keys import secrets_of
+from mayfly.edge.slurm_mistakes import leased_by_slurm
 from mayfly.edge.sources import Where
 
 LEAST_MEMORY = 6 * 1024 * 1024  # bytes of a container, by every engine's own bound
@@ -46,6 +47,8 @@ def contradictions(
         if pool.name in names[:index]:
             yield (*here, "name"), f"there is more than one pool named {pool.name}"
         for key, text in _pool_contradictions(config.host.name, pool, providers, broken):
+            yield (*here, *key), text
+        for key, text in leased_by_slurm(pool, providers, config):
             yield (*here, *key), text
         for key, text in _sources(pool, config):
             yield (*here, *key), text

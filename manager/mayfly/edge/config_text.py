@@ -13,7 +13,7 @@ from mayfly.core.model import Config, PoolSpec
 from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
 
-_TABLES = {"limits", "security", "datasets", "caches", "registries", "notify"}
+_TABLES = {"limits", "security", "slurm", "datasets", "caches", "registries", "notify"}
 # What is in bytes and what in seconds: written with units, as the reference has it.
 SIZES = frozenset(
     (
@@ -26,6 +26,7 @@ DURATIONS = frozenset(
     (
         *("job_timeout", "idle_recycle", "images_keep", "keep_failed", "fair_share_half_life"),
         *("stuck_after", "cancel_stuck"),
+        *("time_limit", "wait", "retry", "idle", "look"),
     )
 )
 
@@ -64,6 +65,10 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         if pool.settings is not None:
             yield f"[pool.{pool.provider}]"
             yield from _table(pool.settings, f"{where}.{pool.provider}", origins)
+            yield ""
+        if pool.by_slurm:
+            yield "[pool.slurm]"
+            yield from _table(pool.slurm, f"{where}.slurm", origins)
             yield ""
         yield "[pool.limits]"
         yield from _table(pool.limits, f"{where}.limits", origins)

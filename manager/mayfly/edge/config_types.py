@@ -168,6 +168,9 @@ ScopeText = Annotated[
 ]
 EngineText = Annotated[str, form(r"[a-z][a-z0-9-]{0,62}", "is not an engine's name")]
 ServiceUrl = Annotated[str, BeforeValidator(values.url("https", "http"))]
+SlurmText = Annotated[
+    str, form(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}", "is not a name as Slurm has them")
+]
 CallsPerHour = Annotated[int, Field(ge=60, le=1_000_000)]
 PlainText = Annotated[str, form(r"[^\0\n]{1,255}", "must be one line of text")]
 

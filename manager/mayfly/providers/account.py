@@ -18,6 +18,7 @@ WANTED = {
     DoomReason.TAKEN_BACK: Cause.CANCELLED,
     DoomReason.TIMEOUT: Cause.TIMEOUT,
     DoomReason.DISK: Cause.DISK,
+    DoomReason.LEASE_LOST: Cause.KILLED,
 }
 # What was wrong with an agent that Mayfly ended for it.
 AT_FAULT = frozenset(

@@ -83,6 +83,7 @@ from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
 from mayfly.service.services import Services
+from mayfly.service.slurm_keeper import SlurmKeeper
 from mayfly.service.use_reader import UseReader
 from mayfly.service.workers import Workers
 
@@ -203,11 +204,11 @@ def _run(
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
-    activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
-    prober, gpus = (
+    activity, prober = (
+        ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put),
         IsolationProber(engine, host, inbox.put),
-        GpuMonitor(inbox.put, engine, clock.now),
     )
+    gpus, slurm = GpuMonitor(inbox.put, engine, clock.now), SlurmKeeper(inbox.put)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
     state = _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
@@ -218,7 +219,7 @@ def _run(
             inbox=inbox,
             ledger=ledger,
             requests=RequestHandler(
-                observer, witnesses, services, gpus, log, mounts, prober, doors
+                observer, witnesses, services, gpus, log, mounts, prober, doors, slurm
             ),
             workers=workers,
             commands=CommandHandler(
@@ -291,6 +292,7 @@ def _run(
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
     _stop(observer, mounts, prober, activity, notifier, *old, gpus, services)
+    slurm.leave(loop.state.allocations, loop.state.memory)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
-from mayfly.core import machine
+from mayfly.core import allocations, machine
 from mayfly.core.belongings import gateway_conditions
 from mayfly.core.command_effects import refusal
 from mayfly.core.image_conditions import image_conditions
@@ -241,6 +241,7 @@ class Loop:
             ],
             "the tokens' ends": lambda: token_conditions(services.token_ends(config), now),
             "the engine's token": lambda: credential_conditions(state.survey.credential, now),
+            "Slurm": lambda: [*allocations.conditions(state.allocations, config, now)],
             "the jobs that wait": lambda: state.queues.conditions(config.pools, state.memory, now),
         }
         conditions = [

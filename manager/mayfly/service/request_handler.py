@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, assert_never
 
 from mayfly.core.actions import Action
+from mayfly.core.allocations import TendAllocations
 from mayfly.core.memory import Agent
 from mayfly.core.model import Closing, Generation, Witness
 from mayfly.core.observed import Observed
@@ -78,6 +79,13 @@ class WitnessReader(Protocol):
         """What one has; ``Fault`` where it is there and cannot be read."""
 
 
+class AllocationTender(Protocol):
+    """Who speaks with Slurm."""
+
+    def tend(self, wanted: TendAllocations) -> None:
+        """Give back, ask and look soon."""
+
+
 class DoorCloser(Protocol):
     """Who shuts agents' doors."""
 
@@ -97,6 +105,7 @@ class RequestHandler:
     mounts: MountLooker
     isolation: IsolationTrier
     doors: DoorCloser
+    slurm: AllocationTender
 
     def carry_out(self, requests: Iterable[Request]) -> None:
         """Hand each on."""
@@ -119,6 +128,8 @@ class RequestHandler:
                 self.services.listen(request)
             case Leave():
                 self.services.leave(request)
+            case TendAllocations():
+                self.slurm.tend(request)
             case ReadGpus() | PaceGpus() | Probe() | ResetGpu() | EndLeftover():
                 self._of_gpus(request)
             case _:
