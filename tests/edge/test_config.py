@@ -760,6 +760,9 @@ def test_a_target_that_could_tell_nobody_is_a_mistake(write: Write, table: str, 
     assert says in str(wrong.value)
 
 
+BENCH = pool(
+    'gpus = 1\ncuda = "12.8"\n[pool.bench]\nclock = 1200\nmemory_clock = 2619\nothers_idle = true\n'
+)
 SLURM = pool(
     'gpus = 2\nlease = "slurm"\n[pool.slurm]\npartition = "ci"\naccount = "lab"\nqos = "low"\n'
     'gres = "gpu:a100"\nnode = "box7"\ntime_limit = "9h"\nwait = "5m"\nretry = "2m"\nidle = "10s"\n'
