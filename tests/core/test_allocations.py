@@ -14,13 +14,15 @@ from mayfly.core.allocations import (
     TendAllocations,
     conditions,
     fits,
+    identity,
     job_name,
     slot_of,
 )
 from mayfly.core.leases import Gpu
-from mayfly.core.memory import Agent, Memory
+from mayfly.core.memory import Agent, Memory, Pause
 from mayfly.core.model import (
     Config,
+    DoomReason,
     Generation,
     HostId,
     HostSpec,
@@ -30,6 +32,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.slurm_request import SlurmRequest
+from tests.core.simulator import Host, Manager, desire, pool, specs
 
 HOST = HostId("abcdefghijkl")
 GPU = PoolName("gpu")
@@ -144,6 +147,8 @@ def test_a_controller_that_does_not_answer_is_no_lost_allocation_and_gets_no_req
     assert wanted is not None
     assert not wanted.asks
     assert [one.code for one in conditions(silent, CONFIG, 20.0)] == ["slurm.unreachable"]
+    later, _ = scheduled(replace(silent, looked=None), now=400.0)
+    assert not later.returning, "nothing ages while every slot is barred for its silence"
     back = silent.told(AllocationsSeen(30.0, ()), (POOL,), 30.0)
     assert back.lost(agent("7")), "now Slurm says so"
 
@@ -165,6 +170,29 @@ def test_who_is_at_work_on_one_that_is_gone_has_lost_its_gpus(memory: Memory, lo
     )
     found = NOT_ASKED.told(seen, (POOL,), 10.0).lost(memory)
     assert list(found.values()) == (["Slurm cancelled allocation 7"] if lost else [])
+
+
+def test_a_number_that_is_given_again_is_another_allocation() -> None:
+    before, after = identity("7", 1.0), identity("7", 20.0)
+    assert known(replace(RUNS, id=before)).lost(agent(before)) == {}
+    assert known(replace(RUNS, id=after)).lost(agent(before))
+    assert known(replace(RUNS, id=after)).awaits(ONE).startswith("the GPUs of allocation 7 are")
+
+
+def test_one_that_is_back_in_the_queue_has_no_gpu() -> None:
+    queued = replace(RUNS, running=False, state="REQUEUED")
+    assert list(known(queued).lost(agent("7")).values()) == [
+        "Slurm has taken allocation 7 back, and does not say why"
+    ]
+    assert known(replace(queued, state="SUSPENDED")).lost(agent("7")) == {}, "it keeps its GPUs"
+
+
+def test_what_a_pause_keeps_does_not_have_slurm_asked_without_end() -> None:
+    paused = Memory(pause=Pause(0.0, "anna"))
+    state, _ = scheduled(known(RUNS), memory=paused)
+    late = known(RUNS, at=200.0, before=state)
+    after, wanted, due = late.scheduled(CONFIG, HOST, paused, {}, (), 201.0)
+    assert (after.returning, wanted, due) == (frozenset(), None, 210.0)
 
 
 def test_its_gpus_are_those_of_the_device_files_and_none_where_one_is_not_known() -> None:
@@ -208,3 +236,29 @@ def test_a_clock_that_is_set_ages_nothing() -> None:
     state, _ = scheduled(known(RUNS))
     moved, _ = scheduled(replace(state.shifted(1000.0), looked=None), now=1020.0)
     assert not moved.returning
+
+
+@pytest.mark.parametrize("configured", [True, False])
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_job_whose_gpus_are_gone_is_ended_whether_its_slot_is_configured_still_or_not(
+    lost: bool, configured: bool
+) -> None:
+    manager = Manager(Host(), desire(specs(pool("a"))))
+    manager.run()
+    busy = manager.own("a-0")
+    manager.submit("a")
+    manager.run()
+    assert manager.memory.agents[busy].busy
+    agents = manager.memory.agents
+    working = replace(agents[busy], allocation="7")
+    manager.remember(replace(manager.memory, agents={**agents, busy: working}))
+    manager.pass_time(10)
+    seen = () if lost else (replace(RUNS, slot=SlotName("a-0")),)
+    manager.state = replace(
+        manager.state, allocations=Allocations(seen=seen, at=manager.now, problem="")
+    )
+    if not configured:
+        manager.desired = desire()
+    manager.turn()
+    doom = manager.memory.agents[busy].doom
+    assert (doom.reason if doom else None) is (DoomReason.LEASE_LOST if lost else None)

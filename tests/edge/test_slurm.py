@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mayfly.core.allocations import Ask, TendAllocations
+from mayfly.core.allocations import Ask, TendAllocations, identity
 from mayfly.core.model import HostId, SlotName
 from mayfly.core.slurm_request import SlurmRequest
 from mayfly.edge.slurm import Slurm
@@ -92,8 +93,45 @@ def test_what_is_no_allocation_of_ours_is_none(box: Box) -> None:
     for name, user in (("train", 0), (OURS.replace("abc", "xyz"), 0), (OURS, os.geteuid() + 1)):
         box.row(name=name, user=user)
         assert box.slurm.tend(tend()).allocations == ()
-    box.row("COMPLETING")
-    assert box.slurm.tend(tend()).allocations == (), "it is over"
+    for over in ("COMPLETING", "CANCELLED", "TIMEOUT", "NODE_FAIL"):
+        box.row(over)
+        assert box.slurm.tend(tend()).allocations == (), "it is over"
+    for word in ("SUSPENDED", "STOPPED", "SIGNALING", "CONFIGURING", "WHATEVER_IS_NEW"):
+        box.row(word)
+        seen = box.slurm.tend(tend()).allocations
+        assert [one.running for one in seen or ()] == [False], "not lost, and no gate opens"
+
+
+def test_what_is_given_back_is_what_was_meant_and_bears_this_host_s_name(box: Box) -> None:
+    box.say("scancel", f'echo "$*" >>{box.home}/cancelled')
+    gone = box.home / "cancelled"
+    box.row("PENDING")
+    box.slurm.tend(replace(tend(), returns=(identity("7", 11.0), identity("8", 12.0))))
+    assert not gone.exists(), "its number was given again"
+    box.row("PENDING", name="train")
+    box.slurm.tend(replace(tend(), returns=(identity("7", 12.0),)))
+    box.slurm.give_back_all(HOST, frozenset())
+    assert not gone.exists(), "it is somebody else's"
+    box.row("PENDING")
+    box.slurm.give_back_all(HOST, frozenset({identity("7", 12.0)}))
+    assert not gone.exists(), "an agent is at work on it"
+    box.slurm.tend(replace(tend(), returns=(identity("7", 12.0),)))
+    box.slurm.give_back_all(HOST, frozenset())
+    assert gone.read_text().splitlines() == ["7", "7"]
+
+
+def test_what_an_allocation_has_is_asked_once(box: Box) -> None:
+    box.row()
+    box.job("gpu:1(IDX:1)")
+    slurm = box.slurm
+    before = slurm.tend(tend()).allocations
+    box.say("scontrol", "exit 1")
+    assert slurm.tend(tend()).allocations == before
+
+
+def test_an_answer_that_is_too_long_is_none(box: Box) -> None:
+    box.say("squeue", "head -c 4194400 /dev/zero | tr '\\0' '\\n'")
+    assert "more than anybody reads" in box.slurm.tend(tend()).problem
 
 
 @pytest.mark.parametrize(
@@ -144,6 +182,10 @@ def test_how_one_ended_is_slurm_s_word(box: Box, word: str, says: str) -> None:
     assert says in box.slurm.tend(tend("9")).ended["9"]
     box.say("scontrol", "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
     assert box.slurm.tend(tend("9")).ended["9"] == "Slurm shows allocation 9 no more"
+    box.say("scontrol", f'echo "JobId=9 {word} SubmitTime=20 x=y"')
+    told = box.slurm.tend(tend("9@20", "9@11")).ended
+    assert says in told["9@20"]
+    assert "given its number again" in told["9@11"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from mayfly.core.slots import cooling
 from mayfly.core.slurm_request import SPARE, SlurmRequest
 
 PREFIX = "mayfly"
+QUEUED = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
 UNSEEN = (
     60.0  # seconds until an allocation that was asked for and is in no queue is asked for again
 )
@@ -46,7 +47,7 @@ SILENT = 120.0  # seconds after which a look that has not come back is asked for
 class Allocation:
     """One of ours, as Slurm's queue shows it."""
 
-    id: str
+    id: str  # ``identity``
     slot: SlotName
     running: bool
     since: float  # when it was asked for
@@ -55,6 +56,16 @@ class Allocation:
     ends: float | None = None  # None: not before somebody ends it
     minors: tuple[int, ...] | None = None  # of its GPUs' device files; None: not known
     problem: str = ""  # why that is not known
+
+    @property
+    def number(self) -> str:
+        """What Slurm calls it."""
+        return number(self.id)
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it has no GPU: not yet, or not any more."""
+        return self.state in QUEUED
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,30 +187,25 @@ class Allocations:
                 f"Slurm refuses it GPUs: {refused}" if refused else "asks Slurm for GPUs at a job"
             )
         if not own.running:
-            return f"waits for Slurm: {own.reason or own.state} (allocation {own.id})"
+            return f"waits for Slurm: {own.reason or own.state} (allocation {own.number})"
         if own.problem:
-            return f"which GPUs allocation {own.id} has is not known: {own.problem}"
-        return f"the GPUs of allocation {own.id} are not among those that NVML shows"
+            return f"which GPUs allocation {own.number} has is not known: {own.problem}"
+        return f"the GPUs of allocation {own.number} are not among those that NVML shows"
 
     def is_owed(self, memory: Memory) -> bool:
         """Whether an agent is there whose GPUs Slurm gave, or an allocation of ours, as far as is known."""
         left = any(agent.allocation and not agent.settled for agent in memory.agents.values())
         return left or bool(self.seen)
 
-    def unused(self, memory: Memory) -> tuple[str, ...]:
-        """Those that no agent may be at work on."""
-        working = {agent.allocation for agent in memory.agents.values() if may_be_at_work(agent)}
-        return tuple(one.id for one in self.seen if one.id not in working)
-
     def lost(self, memory: Memory) -> dict[Generation, str]:
         """Whose allocation is gone, and how it went; nobody's where Slurm says nothing."""
         if self.at is None or self.problem:
             return {}
-        there = {one.id for one in self.seen}
+        there = {one.id for one in self.seen if not one.is_queued}
         return {
             agent.generation: self.ended.get(
                 agent.allocation,
-                f"Slurm shows allocation {agent.allocation} no more, and does not say why",
+                f"Slurm has taken allocation {number(agent.allocation)} back, and does not say why",
             )
             for agent in memory.agents.values()
             if agent.allocation
@@ -226,13 +232,11 @@ class Allocations:
         make nothing of one.
         """
         pools = [pool for pool in config.pools if pool.by_slurm]
-        working = {
-            agent.allocation: agent for agent in memory.agents.values() if may_be_at_work(agent)
-        }
+        working = in_use(memory)
         barred = frozenset(barred)
         after = self._wanted(pools, memory, needs, barred, working, now)
         returns: frozenset[str] = frozenset()
-        if memory.pause is None:
+        if memory.pause is None and not self.problem:
             returns = after._returns(pools, working, now)  # noqa: SLF001  of its own kind
         given_up = {
             one.slot: now + _request(pools, one.slot).retry
@@ -265,11 +269,15 @@ class Allocations:
         memory: Memory,
         needs: Mapping[PoolName, int],
         barred: frozenset[SlotName],
-        working: Mapping[str, Agent],
+        working: frozenset[str],
         now: float,
     ) -> Allocations:
-        """The same, with since when nothing wants the allocation of which slot."""
+        """The same, with since when nothing wants the allocation of which slot; while Slurm is silent every
+        slot is barred, and that says nothing.
+        """
         idle: dict[SlotName, float] = {}
+        if self.problem:
+            return replace(self, idle=idle)
         for pool in pools:
             left = needs.get(pool.name, 0)
             for name in _names(pool):
@@ -284,7 +292,7 @@ class Allocations:
         return replace(self, idle=idle)
 
     def _returns(
-        self, pools: Sequence[PoolSpec], working: Mapping[str, Agent], now: float
+        self, pools: Sequence[PoolSpec], working: frozenset[str], now: float
     ) -> frozenset[str]:
         """Which are to be given back: that no slot has, that the slot has beside another, that waited or
         were not wanted for too long, and those in which no job of the pool would end in time.
@@ -315,7 +323,7 @@ class Allocations:
         host: HostId,
         needs: Mapping[PoolName, int],
         barred: frozenset[SlotName],
-        working: Mapping[str, Agent],
+        working: frozenset[str],
         now: float,
     ) -> Iterator[Ask]:
         if self.at is None or self.problem or self.unfit or memory.pause is not None:
@@ -337,15 +345,15 @@ class Allocations:
                 yield Ask(name, job_name(host, name, now), gpus, minutes, pool.slurm)
 
     def _due(self, pools: Iterable[PoolSpec], now: float) -> float:
-        """When to look at the queue again."""
+        """When to look at the queue again; what was due before the last answer waits for the next."""
         looks = [pool.slurm.look for pool in pools]
         quiet = not self.seen and not self.asked and not self.problem
         every = min(looks, default=RARELY) * (RESTING if quiet else 1)
         if self.heard is None:
             return now
-        dues = [self.heard + every, *self.resting.values()]
+        dues = [*self.resting.values()]
         dues += [since + _request(pools, slot).idle for slot, since in self.idle.items()]
-        return min(dues)
+        return min([self.heard + every, *(due for due in dues if due > self.heard)])
 
     def shifted(self, by: float) -> Allocations:
         """The same for a clock that was set; what Slurm told has its own."""
@@ -366,6 +374,23 @@ class Allocations:
 
 
 NOT_ASKED = Allocations()
+
+
+def identity(number: str, since: float) -> str:
+    """What tells one allocation from all others: a controller that is killed forgets those of its last
+    seconds, and gives their numbers again.
+    """
+    return f"{number}@{since:.0f}"
+
+
+def number(identity: str) -> str:
+    """What Slurm calls it."""
+    return identity.partition("@")[0]
+
+
+def in_use(memory: Memory) -> frozenset[str]:
+    """The allocations that an agent may be at work on."""
+    return frozenset(agent.allocation for agent in memory.agents.values() if may_be_at_work(agent))
 
 
 def may_be_at_work(agent: Agent) -> bool:
@@ -435,9 +460,9 @@ def conditions(allocations: Allocations, config: Config, now: float) -> Iterator
                     f"slot {name} has waited for Slurm for {now - own.since:.0f} s: "
                     f"{own.reason or own.state}"
                 )
-                fix = f"squeue -j {own.id}"
+                fix = f"squeue -j {own.number}"
                 yield Condition("slurm.waits", Severity.WARNING, text, fix, pool.name, (name,))
             elif own is not None and own.running and own.problem:
                 text = f"slot {name} cannot use its allocation: {allocations.awaits(name)}"
-                fix = f"scontrol show job -d {own.id}"
+                fix = f"scontrol show job -d {own.number}"
                 yield Condition("slurm.unusable", Severity.ERROR, text, fix, pool.name, (name,))

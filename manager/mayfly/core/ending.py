@@ -9,6 +9,7 @@ from mayfly.core.facts import AgentStopStepped, ResultsTaken
 from mayfly.core.keeping import (
     awaits_roster,
     keep_committed,
+    lease_lost,
     may_hold_untracked_job,
     set_schedulable,
 )
@@ -210,6 +211,8 @@ def unwanted(view: View, agent: Agent) -> Verdict:
         return end(view, agent, None)
     if agent.committed is None:
         return Doom(DoomReason.UNWANTED, "the configuration has no such slot")
+    if (gone := lease_lost(view, agent)) is not None:
+        return gone
     late = overdue(agent, None, view.now, own=True, written=view.written.get(agent.generation))
     if late is not None and not awaits_roster(view, None, agent):
         return Doom(*late)

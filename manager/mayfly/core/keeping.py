@@ -40,6 +40,8 @@ def keep(
     """
     if agent.committed is not None and agent.opened is None and agent.run_id != view.run_id:
         return keep_committed(view, agent)
+    if (gone := lease_lost(view, agent)) is not None:
+        return gone
     if due is not None and due <= view.now:
         late = overdue(agent, spec, view.now, own=own, written=view.written.get(agent.generation))
         if late is not None:
@@ -79,8 +81,6 @@ def _keep_working(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) ->
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
     if agent.generation in view.world.overfull:
         return Doom(DoomReason.DISK, "wrote more into its witness (/run/mayfly/w) than is for it")
-    if (gone := view.world.lost_leases.get(agent.generation)) is not None:
-        return Doom(DoomReason.LEASE_LOST, gone)
     if spec.entry_ends_with_job and job_taken_back(agent, view.world):
         return Doom(DoomReason.TAKEN_BACK, TAKEN_BACK)
     return STAY if agent.busy else _keep_waiting(view, rolling, spec, agent)
@@ -161,6 +161,14 @@ def set_schedulable(
         reason,
     )
     return Act((action,)) if view.asks(action.pool, action.subject) else STAY
+
+
+def lease_lost(view: View, agent: Agent) -> Doom | None:
+    """The end of one whose GPUs may be somebody else's now, whatever it does."""
+    gone = view.world.lost_leases.get(agent.generation)
+    if gone is None or agent.opened is None:
+        return None
+    return Doom(DoomReason.LEASE_LOST, gone)
 
 
 def keep_committed(view: View, agent: Agent) -> Verdict:

@@ -117,7 +117,7 @@ class Agent:
     asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
     door: bool = False  # it may have containers of its own
     made: bool = False  # it has ended, and may have left some, or a network or a volume
-    allocation: str = ""  # Slurm's number of its lease; "": Slurm has not given it
+    allocation: str = ""  # its lease as an allocation, by `identity`; "": Slurm has not given it
     cleared: float | None = None  # when all of that was gone; None: it is not, or there was nothing
 
     @property

@@ -591,7 +591,7 @@ class SlotSpec:
     shared: tuple[str, ...] = ()
     engine: Capabilities = EVERYTHING
     bench: BenchPlan | None = None  # its jobs are measured; None: they are not
-    allocation: str = ""  # Slurm's number of its lease; "": Slurm has not given it
+    allocation: str = ""  # its lease as an allocation, by `identity`; "": Slurm has not given it
     allocated_until: float | None = None  # when that lease ends by itself; None: it does not
 
     @property

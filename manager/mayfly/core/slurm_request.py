@@ -12,7 +12,7 @@ SPARE = 120.0  # seconds beyond a job's longest that are left at the least when 
 
 # What else of salloc's options may be said. None of them names another node, job, user or number of GPUs.
 OPTIONS = (
-    *("--begin", "--clusters", "--comment", "--constraint", "--cpus-per-gpu", "--cpus-per-task"),
+    *("--begin", "--comment", "--constraint", "--cpus-per-gpu", "--cpus-per-task"),
     *("--exclusive", "--licenses", "--mem", "--mem-per-gpu", "--nice", "--priority"),
     *("--reservation", "--wckey"),
 )

@@ -23,7 +23,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from mayfly.core.allocations import Allocation, AllocationsSeen, Ask, TendAllocations, slot_of
+from mayfly.core.allocations import (
+    Allocation,
+    AllocationsSeen,
+    Ask,
+    TendAllocations,
+    identity,
+    slot_of,
+)
 from mayfly.core.model import HostId, SlotName
 from mayfly.core.quantities import whole_number
 from mayfly.edge.faults import Passing, Refused
@@ -37,6 +44,21 @@ _GRES = re.compile(r"(?:GRES=|,)([^\s,()=]+)\(IDX:([0-9,-]+)\)")
 _FILE = re.compile(r"\bGres Name=(\S+) .*?\bFile=(\S+)")
 # Of a node that gives nothing: Slurm's words, less the marks behind them.
 _UNFIT = frozenset({"down", "drained", "draining", "drain", "fail", "failing", "maint", "error"})
+# Of an allocation that has its GPUs no more; a word that is not known here is none of these.
+_OVER = frozenset(
+    {
+        *(
+            "BOOT_FAIL",
+            "CANCELLED",
+            "COMPLETED",
+            "COMPLETING",
+            "DEADLINE",
+            "FAILED",
+            "LAUNCH_FAILED",
+        ),
+        *("NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT"),
+    }
+)
 _TOOLS = ("salloc", "scancel", "squeue", "scontrol", "sinfo")
 
 
@@ -53,6 +75,7 @@ class Slurm:
             or name == "SLURM_CONF"
         } | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
         self._waiting: dict[SlotName, tuple[subprocess.Popen[bytes], IO[bytes]]] = {}
+        self._known: dict[str, tuple[int, ...]] = {}  # the GPUs of allocations: they keep them
 
     # -- what is done -------------------------------------------------------------------------------
 
@@ -67,7 +90,7 @@ class Slurm:
     def _tend(self, wanted: TendAllocations, began: float) -> AllocationsSeen:
         node = wanted.node or socket.gethostname().partition(".")[0]
         if wanted.returns:
-            self.cancel(wanted.returns)
+            self._give_back(wanted)
         for ask in wanted.asks:
             self._ask(ask, node)
         if wanted.asks:
@@ -76,13 +99,23 @@ class Slurm:
         rows = self._queue(wanted.host)
         unfit = self._unfit(node)
         seen = tuple(self._with_gpus(one, node) for one in rows)
+        self._known = {one.id: one.minors for one in seen if one.minors is not None}
         there = {one.id for one in rows}
         ended = {one: self._end_of(one) for one in wanted.known if one not in there}
         return AllocationsSeen(began, seen, unfit=unfit, refused=refused, ended=ended)
 
-    def cancel(self, ids: tuple[str, ...]) -> None:
-        """Give those back; one that is gone already is no error."""
-        code, _, told = self._run("scancel", *ids)
+    def give_back_all(self, host: HostId, kept: frozenset[str]) -> None:
+        """All of this host's but those ``kept``."""
+        self._cancel([one for one in self._queue(host) if one.id not in kept])
+
+    def _give_back(self, wanted: TendAllocations) -> None:
+        """One that is gone already is no error, and one that has its number now is not touched."""
+        self._cancel([one for one in self._queue(wanted.host) if one.id in wanted.returns])
+
+    def _cancel(self, allocations: list[Allocation]) -> None:
+        if not allocations:
+            return
+        code, _, told = self._run("scancel", *(one.number for one in allocations))
         if code != 0 and "Invalid job id" not in told:
             raise Passing(f"scancel fails: {_line(told)}")
 
@@ -167,7 +200,10 @@ class Slurm:
 
     def _queue(self, host: HostId) -> list[Allocation]:
         form = "%A|%T|%U|%V|%e|%r|%j"
-        text = self._said("squeue", "--noheader", f"--user={os.geteuid()}", f"--format={form}")
+        # Without --all a partition that is hidden, or closed to the user by now, shows none of its jobs.
+        text = self._said(
+            "squeue", "--all", "--noheader", f"--user={os.geteuid()}", f"--format={form}"
+        )
         found = []
         for line in text.splitlines():
             row = _ROW.fullmatch(line.strip())
@@ -179,15 +215,15 @@ class Slurm:
             slot = slot_of(called, host)
             if slot is None or whole_number(user) != os.geteuid():
                 continue
-            running = state in ("RUNNING", "SUSPENDED")
-            if not running and state not in ("PENDING", "CONFIGURING", "REQUEUED"):
-                continue  # COMPLETING: it is over
+            if state in _OVER:
+                continue
+            asked = float(whole_number(since) or 0)
             found.append(
                 Allocation(
-                    id=name,
+                    id=identity(name, asked),
                     slot=slot,
-                    running=running and state == "RUNNING",
-                    since=float(whole_number(since) or 0),
+                    running=state == "RUNNING",
+                    since=asked,
                     state=state,
                     reason="" if reason == "None" else reason,
                     ends=float(end) if (end := whole_number(ends)) else None,
@@ -196,7 +232,8 @@ class Slurm:
         return found
 
     def _unfit(self, node: str) -> str:
-        text = self._said("sinfo", "--noheader", "--Node", f"--nodes={node}", "--format=%T|%E")
+        form = ("--noheader", "--Node", f"--nodes={node}", "--format=%T|%E")
+        text = self._said("sinfo", "--all", *form)
         if not text.strip():
             return f"Slurm knows no node {node}: say which this host is, as `node` in [pool.slurm]"
         state, _, reason = text.splitlines()[0].strip().partition("|")
@@ -209,7 +246,10 @@ class Slurm:
         """With the minor numbers of its GPUs: IDX counts the files of gres.conf in their order."""
         if not one.running:
             return one
-        text = self._said("scontrol", "show", "job", "-d", "-o", one.id, lacking=True)
+        if one.id in self._known:
+            return replace(one, minors=self._known[one.id])
+        show = ("--all", "show", "job", "-d", "-o", one.number)
+        text = self._said("scontrol", *show, lacking=True)
         found = _GRES.findall(text)
         if not found:
             problem = "Slurm shows no GPU of it (scontrol show job -d)"
@@ -241,24 +281,28 @@ class Slurm:
 
     def _end_of(self, one: str) -> str:
         """How an allocation ended that is gone, as far as Slurm says."""
-        text = self._said("scontrol", "show", "job", "-o", one, lacking=True)
+        called, _, since = one.partition("@")
+        text = self._said("scontrol", "--all", "show", "job", "-o", called, lacking=True)
+        asked = re.search(r"\bSubmitTime=([0-9]+)\b", text)
+        if since and asked is not None and asked[1] != since:
+            return f"Slurm has forgotten allocation {called}, and given its number again"
         state = re.search(r"\bJobState=([A-Z_]+)", text)
         reason = re.search(r"\bReason=(\S+)", text)
         if state is None:
-            return f"Slurm shows allocation {one} no more"
+            return f"Slurm shows allocation {called} no more"
         because = reason[1] if reason is not None and reason[1] not in ("None", "") else ""
         why = f" ({because})" if because else ""
         match state[1]:
             case "CANCELLED":
-                return f"Slurm cancelled allocation {one}{why}: somebody's scancel, or an administrator"
+                return f"Slurm cancelled allocation {called}{why}: somebody's scancel, or an administrator"
             case "TIMEOUT":
-                return f"allocation {one} was at its time limit{why}"
+                return f"allocation {called} was at its time limit{why}"
             case "PREEMPTED":
-                return f"Slurm preempted allocation {one}{why}"
+                return f"Slurm preempted allocation {called}{why}"
             case "NODE_FAIL":
-                return f"Slurm ended allocation {one}: it thinks that this node failed{why}"
+                return f"Slurm ended allocation {called}: it thinks that this node failed{why}"
             case word:
-                return f"Slurm ended allocation {one}: {word}{why}"
+                return f"Slurm ended allocation {called}: {word}{why}"
 
     # -- for the doctor -----------------------------------------------------------------------------
 
@@ -280,7 +324,10 @@ class Slurm:
                 return found
             found["node"] = self._unfit(name)
             form = ("--noheader", "--Node", f"--nodes={name}", "--format=%R|%G")
-            rows = [line.strip().partition("|") for line in self._said("sinfo", *form).splitlines()]
+            rows = [
+                line.strip().partition("|")
+                for line in self._said("sinfo", "--all", *form).splitlines()
+            ]
             ours = [gres for where, _, gres in rows if partition in (None, where)]
             found["partition"] = (
                 "" if ours else f"node {name} is in no partition {partition or 'that you may see'}"
@@ -298,6 +345,8 @@ class Slurm:
     def _said(self, *command: str, lacking: bool = False) -> str:
         """What it prints; ``""`` where it says that there is no such job, if that is to be expected."""
         code, said, told = self._run(*command)
+        if len(said) > SAID_MAX:
+            raise Passing(f"{command[0]} prints more than anybody reads")
         if code == 0:
             return said
         if lacking and "Invalid job id" in told:
@@ -332,7 +381,7 @@ def _missing(tool: str, error: OSError) -> Refused | Passing:
 
 def _read(file: IO[bytes], *, close: bool = True) -> str:
     file.seek(0)
-    text = file.read(SAID_MAX).decode(errors="replace")
+    text = file.read(SAID_MAX + 1).decode(errors="replace")
     if close:
         file.close()
     return text

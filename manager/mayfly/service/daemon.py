@@ -292,7 +292,7 @@ def _run(
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
     _stop(observer, mounts, prober, activity, notifier, *old, gpus, services)
-    slurm.leave(loop.state.allocations, loop.state.memory)
+    slurm.leave(loop.state.memory)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
     engine_claim.leave(engine, host, key, log, loop.state.memory)

@@ -8,11 +8,12 @@ salloc's that ends rings: the queue is looked at once more, unasked.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
-from mayfly.core.allocations import Allocations, AllocationsSeen, TendAllocations
+from mayfly.core.allocations import AllocationsSeen, TendAllocations, in_use
 from mayfly.core.memory import Memory
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.slurm import Slurm
 
@@ -20,34 +21,38 @@ BELL = 0.5  # seconds between looks whether a request that waits has its answer
 GRACE = 15.0  # seconds that a manager that stops waits for what is under way
 
 
+@dataclass(frozen=True, slots=True)
+class _Leave:
+    """Give all back but what is in use, and end."""
+
+    in_use: frozenset[str]
+
+
 class SlurmKeeper:
     """One request after the other; ``send`` receives what Slurm said. It begins when it is first wanted."""
 
-    def __init__(self, send: Callable[[AllocationsSeen], None]) -> None:
+    def __init__(self, send: Callable[[AllocationsSeen], None], slurm: Slurm | None = None) -> None:
         self._send = send
-        self._slurm = Slurm()
-        self._asked: SimpleQueue[TendAllocations | None] = SimpleQueue()
-        self._last: TendAllocations | None = None  # None: nothing was asked yet
+        self._slurm = slurm or Slurm()
+        self._asked: SimpleQueue[TendAllocations | _Leave] = SimpleQueue()
+        self._begun = False  # whether anything was wanted of it
+        self._last: TendAllocations | None = None  # the thread's own; None: it has done nothing yet
         self._thread = LastingThread(self._run, "slurm")
 
     def tend(self, wanted: TendAllocations) -> None:
         """Have it done soon."""
         if self._thread.start_if_possible():
+            self._begun = True
             self._asked.put(wanted)
 
-    def leave(self, allocations: Allocations, memory: Memory) -> None:
+    def leave(self, memory: Memory) -> None:
         """End after what is under way, take back what waits in the queue, and give back what no agent is at
-        work on: the next manager asks for its own.
+        work on, by a look of its own: the next manager asks for its own. Bounded; a controller that does
+        not answer leaves them to the next manager, or to their time limit.
         """
-        if self._last is None:
-            return
-        self._asked.put(None)
-        self._thread.join(GRACE)
-        if allocations.problem:
-            return
-        idle = allocations.unused(memory)
-        if idle:
-            self._slurm.tend(replace(self._last, known=(), returns=idle, asks=()))
+        if self._begun:
+            self._asked.put(_Leave(in_use(memory)))
+            self._thread.join(GRACE)
 
     def _run(self) -> None:
         while True:
@@ -57,8 +62,17 @@ class SlurmKeeper:
                 if not self._slurm.ended or self._last is None:
                     continue
                 wanted = replace(self._last, returns=(), asks=())
-            if wanted is None:
-                self._slurm.close()
+            if isinstance(wanted, _Leave):
+                self._leave(wanted.in_use)
                 return
             self._last = wanted
             self._send(self._slurm.tend(wanted))
+
+    def _leave(self, kept: frozenset[str]) -> None:
+        self._slurm.close()
+        if self._last is None:
+            return
+        try:
+            self._slurm.give_back_all(self._last.host, kept)
+        except (Passing, Refused):
+            return  # nobody is there any more to be told
