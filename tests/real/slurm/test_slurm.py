@@ -103,7 +103,7 @@ def test_a_controller_that_is_gone_ends_no_job_and_opens_no_gate(
         assert manager.job(behind)["state"] == "queued"
     finally:
         slurm.start_controller()
-    slurm.until(lambda: "idle" in slurm.state() or "mixed" in slurm.state(), "the node is back")
+    slurm.until(lambda: slurm.state().strip() in ("idle", "mixed"), "the node answers again")
     assert manager.ended(behind)["state"] == "succeeded", manager.slot("gpu-0")
 
 
