@@ -6,6 +6,7 @@ What they print where all is well is in ``tests/real/slurm``, from the real ones
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,17 @@ def test_what_is_no_allocation_of_ours_is_none(box: Box) -> None:
         box.row(word)
         seen = box.slurm.tend(tend()).allocations
         assert [one.running for one in seen or ()] == [False], "not lost, and no gate opens"
+
+
+def test_a_host_that_is_short_of_something_has_no_answer_and_says_so(box: Box) -> None:
+    slurm, (soft, hard) = box.slurm, resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        seen = slurm.tend(tend())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert seen.allocations is None
+    assert "Too many open files" in seen.problem
 
 
 def test_what_is_given_back_is_what_was_meant_and_bears_this_host_s_name(box: Box) -> None:

@@ -86,6 +86,9 @@ class Slurm:
             return self._tend(wanted, began)
         except (Passing, Refused) as fault:
             return AllocationsSeen(began, None, problem=str(fault))
+        except OSError as error:  # a full disk, no descriptors: no answer would be worse
+            problem = f"its commands cannot be run: {error.strerror}"
+            return AllocationsSeen(began, None, problem=problem)
 
     def _tend(self, wanted: TendAllocations, began: float) -> AllocationsSeen:
         node = wanted.node or socket.gethostname().partition(".")[0]

@@ -74,5 +74,5 @@ class SlurmKeeper:
             return
         try:
             self._slurm.give_back_all(self._last.host, kept)
-        except (Passing, Refused):
+        except (Passing, Refused, OSError):
             return  # nobody is there any more to be told
