@@ -138,10 +138,12 @@ PartitionName=main Nodes={NODE} Default=YES State=UP
         self._start("slurmctld", "-D")
         self.until(lambda: "UP" in self.command("scontrol", "ping"), "the controller is not up")
 
-    def kill_controller(self) -> None:
-        """slurmctld is gone from one moment to the next."""
-        self.daemons["slurmctld"].kill()
-        self.daemons["slurmctld"].wait()
+    def stop_controller(self) -> None:
+        """slurmctld is gone, and what it knew is on disk. One that is killed comes back with what it knew
+        some seconds before: what another test has cancelled meanwhile has the GPUs again.
+        """
+        self.daemons["slurmctld"].terminate()
+        self.daemons["slurmctld"].wait(60)
 
     def command(self, *command: str) -> str:
         """What one of its commands prints, whatever it comes to."""

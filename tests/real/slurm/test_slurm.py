@@ -93,7 +93,7 @@ def test_a_controller_that_is_gone_ends_no_job_and_opens_no_gate(
     manager.start(wait="answer")
     job = manager.queue(*HELD_UP, pool="gpu")
     manager.started(job)
-    slurm.kill_controller()
+    slurm.stop_controller()
     try:
         until(lambda: manager.told("slurm.unreachable"), "it is told")
         assert manager.job(job)["state"] == "running"
