@@ -204,15 +204,17 @@ def _run(
     observer, mounts = _observers(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
-    activity, prober = (
-        ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put),
+    activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
+    prober, gpus, slurm = (
         IsolationProber(engine, host, inbox.put),
+        GpuMonitor(inbox.put, engine, clock.now),
+        SlurmKeeper(inbox.put),
     )
-    gpus, slurm = GpuMonitor(inbox.put, engine, clock.now), SlurmKeeper(inbox.put)
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
-    state = _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
-    recording = Recording(state)
+    recording = Recording(
+        state := _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
+    )
     loop = Loop(
         state,
         Parts(
