@@ -697,10 +697,6 @@ REGISTRIES = pool(
     '[[pool.registries]]\naddress = "registry.lab:5000"\nuser = "ci"\npassword = { file = "/p" }\n'
     '[[pool.registries]]\naddress = "index.docker.io"\nuser = "$lab"\npassword = { credential = "h" }\n'
 )
-BENCH = pool(
-    "gpus = 1\n[pool.bench]\nclock = 1410\nmemory_clock = 1593\nothers_idle = true\n"
-    '[[pool]]\nname = "base"\ngpus = 1\nbench = true\n'
-)
 NOTIFY = (
     pool("slots = 1\n")
     + """
@@ -762,6 +758,7 @@ def test_a_target_that_could_tell_nobody_is_a_mistake(write: Write, table: str, 
 
 BENCH = pool(
     'gpus = 1\ncuda = "12.8"\n[pool.bench]\nclock = 1200\nmemory_clock = 2619\nothers_idle = true\n'
+    '[[pool]]\nname = "base"\ngpus = 1\nbench = true\n'
 )
 SLURM = pool(
     'gpus = 2\nlease = "slurm"\n[pool.slurm]\npartition = "ci"\naccount = "lab"\nqos = "low"\n'

@@ -30,6 +30,16 @@ def clean(text: str) -> str:
     return _CONTROL.sub("", _ESCAPE.sub("", text)).translate({9: " ", 10: " ", 13: " "})
 
 
+def one_line(text: str) -> str:
+    """A text on one line, what cannot be printed and each run of spaces as one space."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters; of a longer one the beginning, and a mark."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 _OWN = re.compile(r"(\x1b\[(?:0|2|31|32|33|36)m)")  # the colours that Mayfly has
 
 

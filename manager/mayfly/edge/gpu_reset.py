@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from mayfly.core.healing import ResetOutcome
+from mayfly.core.plain_text import one_line, shortened
 
 PROGRAM = "nvidia-smi"
 QUICK = 30.0  # seconds that a question to the driver may take
@@ -265,5 +266,4 @@ def _rows(table: str) -> list[re.Match[str]]:
 
 def said(text: str) -> str:
     """What a program printed, in one printable line."""
-    words = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return words if len(words) <= SAID else f"{words[: SAID - 1]}…"
+    return shortened(one_line(text), SAID)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from mayfly.core.model import ContainerId, Generation
+from mayfly.core.plain_text import one_line, shortened
 from mayfly.edge.parent_groups import whose
 
 COMMAND = 80  # characters of how a process was called
@@ -27,8 +28,7 @@ def command_of(pid: int) -> str:
     except OSError:
         return ""
     text = words.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace").replace("`", "'")
-    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return line if len(line) <= COMMAND else f"{line[: COMMAND - 1]}…"
+    return shortened(one_line(text), COMMAND)
 
 
 def age_of(pid: int) -> float | None:

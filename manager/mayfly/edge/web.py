@@ -25,6 +25,7 @@ from urllib.parse import urlencode, urlsplit
 
 from mayfly import __version__
 from mayfly.core.doubling import doubling
+from mayfly.core.plain_text import one_line, shortened
 from mayfly.edge.addresses import joined
 from mayfly.edge.credentials import Secret
 from mayfly.edge.exchange import Exchanges, Interrupt, NoAnswer, Trouble
@@ -103,9 +104,7 @@ def clean(words: str) -> str:
 
     Nor do they stand between backquotes: what does is a line of ours to type, which a person trusts.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in words.replace("`", "'")).split())
-    line = without_long_words(line)
-    return line if len(line) <= SAID else line[: SAID - 1] + "…"
+    return shortened(without_long_words(one_line(words.replace("`", "'"))), SAID)
 
 
 def secrets_in(headers: Mapping[str, str], public: Collection[str]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 from mayfly.core import naming
 from mayfly.core.container_labels import is_slots, labelled
 from mayfly.core.model import Container, ContainerId, ContainerState
+from mayfly.core.plain_text import one_line
 from mayfly.core.quantities import moment
 from mayfly.engines.kubernetes.manifest import CONTAINER, GPUS, pod_name
 
@@ -292,8 +293,7 @@ def pull_of(pod: Mapping[str, Any]) -> str:
 def _words(reason: object, message: object) -> str:
     """As the cluster says it, on one line of a sensible length."""
     told = ": ".join(str(one) for one in (reason, message) if one)
-    clean = "".join(one if one.isprintable() else " " for one in told)
-    return " ".join(clean.split())[:500]
+    return one_line(told)[:500]
 
 
 def seconds(stamp: object) -> float | None:
