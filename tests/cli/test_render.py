@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mayfly.cli import render, render_history
-from mayfly.cli.plain import Cleaner, clean
 from mayfly.cli.table import table
+from mayfly.core.plain_text import Cleaner, clean
 from tests.service.standin import job, slot, status
 
 NOW = 1795253400.0  # 2026-11-21T09:30:00Z

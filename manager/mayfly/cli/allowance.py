@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mayfly.cli.client import Client
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_size
 from mayfly.core.tree_manifest import MOST_ENTRIES
 

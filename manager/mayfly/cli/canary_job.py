@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from mayfly.cli.examination import handed_over
-from mayfly.cli.plain import clean
 from mayfly.cli.setup_flow import Question
 from mayfly.cli.setup_look import AGAIN
 from mayfly.cli.setup_questions import Questions
@@ -18,6 +17,7 @@ from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.core import naming
 from mayfly.core.model import HostSpec, PoolSpec, SlotName
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_age, whole_number
 from mayfly.edge.faults import Fault, Passing
 from mayfly.providers.canary_job import (

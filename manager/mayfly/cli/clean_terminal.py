@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, TextIO, cast
 
-from mayfly.cli.plain import Cleaner, safe
+from mayfly.core.plain_text import Cleaner, safe
 
 
 class CleanTerminal:

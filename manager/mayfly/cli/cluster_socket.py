@@ -18,9 +18,9 @@ from functools import cache
 from shlex import quote
 from typing import Any
 
-from mayfly.cli.plain import clean
 from mayfly.cli.relay import GREETING
 from mayfly.cli.trouble import Denied, Down, Trouble, Usage
+from mayfly.core.plain_text import clean
 from mayfly.edge.faults import Fault, Refused
 from mayfly.engines.kubernetes import sockets
 from mayfly.engines.kubernetes.access import Access, of_context

@@ -20,7 +20,6 @@ from mayfly.cli.client import Client
 from mayfly.cli.doctor import Facts, ServiceExam
 from mayfly.cli.exposure import look as exposure_of
 from mayfly.cli.host_hardware import hardware_for
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
 from mayfly.core import naming
 from mayfly.core.desire import Hardware, ImageSeen, Survey, references
@@ -36,6 +35,7 @@ from mayfly.core.model import (
     PoolSpec,
     Severity,
 )
+from mayfly.core.plain_text import clean
 from mayfly.core.seal import bears_its_name
 from mayfly.edge import credentials, door_places
 from mayfly.edge.faults import Fault, Refused

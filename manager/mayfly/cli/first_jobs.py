@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mayfly.cli import canary_job, setup_start
-from mayfly.cli.plain import clean
 from mayfly.cli.setup_answers import Answers
 from mayfly.cli.setup_questions import Questions
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 from mayfly.core.model import HostSpec, PoolSpec
+from mayfly.core.plain_text import clean
 from mayfly.providers.installed import package
 
 

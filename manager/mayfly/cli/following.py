@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from mayfly.cli.client import Client, Document, Piece, segment, some_of
-from mayfly.cli.plain import clean
 from mayfly.cli.render import why
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Busy, Down, TimedOut
 from mayfly.core import naming
+from mayfly.core.plain_text import clean
 
 QUEUED = 5.0  # seconds that a job may wait for a slot before a line says why
 PATIENCE = 300.0  # how long a manager that was there may be away

@@ -17,7 +17,6 @@ from mayfly.cli.client_choice import deadline, offered
 from mayfly.cli.examination import handed_over
 from mayfly.cli.host_hardware import hardware_for
 from mayfly.cli.image_building import build_image
-from mayfly.cli.plain import clean
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 from mayfly.core.client_release import ClientLag, lag, number_of
@@ -25,6 +24,7 @@ from mayfly.core.desire import ImageSeen, images_of
 from mayfly.core.image_build import build_of
 from mayfly.core.image_line import build_line
 from mayfly.core.model import LABEL_BUILD, LABEL_CLIENT, Config, ImageClient, PoolName
+from mayfly.core.plain_text import clean
 from mayfly.edge import build_records, client_records
 from mayfly.edge.catalogue import architecture
 from mayfly.edge.faults import Fault

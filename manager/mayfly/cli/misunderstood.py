@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from shlex import quote
 
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Usage
+from mayfly.core.plain_text import clean
 
 SHELLS = frozenset(" \t\n|&;<>()$`*?\"'")  # characters that only a shell makes something of
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from mayfly.cli.plain import clean
+from mayfly.core.plain_text import clean
 
 UNITS = (
     "/etc/systemd/system",

@@ -22,12 +22,12 @@ from mayfly.cli.pipeline_tasks import (
     queued,
     tasks_of,
 )
-from mayfly.cli.plain import clean
 from mayfly.cli.run_notes import begun
 from mayfly.cli.run_submission import kept, submitted, tree_of
 from mayfly.cli.trouble import Denied, Trouble
 from mayfly.core.pipeline.definition import FILE
 from mayfly.core.pipeline.pushes import BRANCHES, BRANCHES_MOST, Update, run_of
+from mayfly.core.plain_text import clean
 from mayfly.core.run_note import line
 from mayfly.core.runs import REF_MAX, Origin
 from mayfly.edge.faults import Fault

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mayfly.cli.plain import clean
 from mayfly.cli.table import table
 from mayfly.core.exit_codes import signal_of
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import parse_time, spoken_age
 
 Row = Mapping[str, Any]

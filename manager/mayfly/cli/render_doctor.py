@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mayfly.cli.doctor import CheckResult, State
-from mayfly.cli.plain import clean
 from mayfly.cli.render import wrapped
+from mayfly.core.plain_text import clean
 
 SIGNS = {State.OK: "✓", State.WARN: "!", State.FAIL: "✗", State.SKIP: "-"}
 _COLOURS = {State.OK: "32", State.WARN: "33", State.FAIL: "31", State.SKIP: "2"}

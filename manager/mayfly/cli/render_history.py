@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mayfly.cli import render
-from mayfly.cli.plain import clean
 from mayfly.cli.render import Row
 from mayfly.cli.render_gpu_use import clocks, energy, gpu_use
 from mayfly.cli.table import table
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_age
 
 _EVENT_COLUMNS = frozenset({"seq", "at", "event", "slot"})

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mayfly.cli import render
-from mayfly.cli.plain import clean
 from mayfly.cli.table import table
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_age
 
 Row = Mapping[str, Any]

@@ -12,10 +12,10 @@ from shlex import quote
 from mayfly.cli.client import Client, segment
 from mayfly.cli.following import NOT_WELL
 from mayfly.cli.pipeline_tasks import Asked, definition_of, offered_by, queue, queued, tasks_of
-from mayfly.cli.plain import clean
 from mayfly.cli.run_submission import Submitted, submitted, tree_of
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
+from mayfly.core.plain_text import clean
 from mayfly.core.runs import Origin
 from mayfly.edge.repository import Repository
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mayfly.cli.client import Client, Document, segment, some_of
-from mayfly.cli.plain import clean
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
+from mayfly.core.plain_text import clean
 from mayfly.core.workspace import place_of
 
 if TYPE_CHECKING:

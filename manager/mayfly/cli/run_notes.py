@@ -18,8 +18,8 @@ from typing import Any
 
 from mayfly.cli.client import Client, segment
 from mayfly.cli.following import ENDED, NOT_WELL, Away
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Down, NoSuch, TimedOut, Trouble
+from mayfly.core.plain_text import clean
 from mayfly.core.run_note import GOES_ON, line, names, run_in, with_line
 from mayfly.edge.lock_file import locked
 from mayfly.edge.repository import Repository

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from mayfly.cli.allowance import Progress, at_terminal, most_of, quiet
 from mayfly.cli.client import Client
 from mayfly.cli.pipeline_tasks import queued
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
+from mayfly.core.plain_text import clean
 from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Usage
+from mayfly.core.plain_text import clean
 from mayfly.providers import Hints
 
 LARGEST = 64 * 1024  # bytes of an answers file

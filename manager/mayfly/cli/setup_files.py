@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_IMODE
 
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Trouble
 from mayfly.cli.whole_file import replace_files, text_of
+from mayfly.core.plain_text import clean
 from mayfly.edge import sources
 from mayfly.edge.credentials import Secret
 

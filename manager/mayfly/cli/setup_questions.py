@@ -10,11 +10,11 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from mayfly.cli.plain import clean
 from mayfly.cli.setup_flow import Question
 from mayfly.cli.setup_secret import pasted_key
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.core.plain_text import clean
 from mayfly.providers.setting_up import Offer
 
 KEY_ENDS = "-----END "

@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from mayfly.cli.client import Client, Document
-from mayfly.cli.plain import clean
 from mayfly.cli.setup_files import DROP_INS, Layout, WantedFile, handed_since
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import TimedOut, Trouble
 from mayfly.cli.verbs_install import active, own_command, put_in_place, run
 from mayfly.cli.verbs_status import await_status
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_age, whole_number
 
 PATIENCE = 300.0  # seconds until a slot of the pool is idle

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from mayfly.cli.plain import clean
+from mayfly.core.plain_text import clean
 from mayfly.core.tree_manifest import is_name_in_tree
 from mayfly.edge.pieces import PIECE, Pieces
 

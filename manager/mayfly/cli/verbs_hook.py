@@ -13,10 +13,10 @@ import typer
 
 from mayfly.cli.client import DEFAULT_SOCKET, Client
 from mayfly.cli.options import ConfigOption, FolderArgument, SocketOption
-from mayfly.cli.plain import clean
 from mayfly.cli.talk import client, say
 from mayfly.cli.trouble import Down, Trouble, Usage
 from mayfly.core.pipeline.pushes import PushError, Update, updates
+from mayfly.core.plain_text import clean
 
 if TYPE_CHECKING:
     from mayfly.edge.repository import Repository

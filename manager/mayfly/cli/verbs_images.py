@@ -11,11 +11,11 @@ import typer
 
 from mayfly.cli.image_building import PLAIN, build_image, version_of
 from mayfly.cli.options import ConfigOption, JsonOption
-from mayfly.cli.plain import clean
 from mayfly.cli.talk import config_path, print_json, say, terminal_width
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core import images
 from mayfly.core.image_build import ImageBuild
+from mayfly.core.plain_text import clean
 
 if TYPE_CHECKING:
     from mayfly.core.images import Row, Version

@@ -21,7 +21,6 @@ from mayfly.cli.init_text import Found, PoolAnswers, config_text, pool_text
 from mayfly.cli.interview import PROVIDERS, Interview, Interviewed, credential_of
 from mayfly.cli.options import ConfigOption
 from mayfly.cli.paste import BOOTED, here, next_steps, pasted
-from mayfly.cli.plain import clean
 from mayfly.cli.setup_answers import Answers, read_answers
 from mayfly.cli.setup_files import (
     Existing,
@@ -45,6 +44,7 @@ from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.whole_file import replace_file
 from mayfly.core.model import Config, PoolSpec, Severity
 from mayfly.core.mounts import ca_problem
+from mayfly.core.plain_text import clean
 from mayfly.edge.sources import DEFAULT_FILE
 from mayfly.providers.installed import packages
 

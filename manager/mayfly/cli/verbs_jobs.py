@@ -34,7 +34,6 @@ from mayfly.cli.misunderstood import (
 )
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.paste import pasted, typed_again
-from mayfly.cli.plain import clean
 from mayfly.cli.render_gpu_use import gpu_use
 from mayfly.cli.results import fetched, is_group, place_here, wanted
 from mayfly.cli.sending import sent_folder, sent_input
@@ -52,6 +51,7 @@ from mayfly.cli.talk import (
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.exit_codes import signal_of
 from mayfly.core.model import Cause, Priority
+from mayfly.core.plain_text import clean
 
 INTERRUPTED = 130
 MOST = 20_000  # jobs of one list

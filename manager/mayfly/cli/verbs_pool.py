@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
-from mayfly.cli.plain import clean
 from mayfly.cli.talk import client, print_json, say
+from mayfly.core.plain_text import clean
 
 
 def pause(

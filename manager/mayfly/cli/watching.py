@@ -11,9 +11,9 @@ from typing import NoReturn
 from mayfly.cli import render
 from mayfly.cli.clean_terminal import draw
 from mayfly.cli.client import Client, Document
-from mayfly.cli.plain import safe
 from mayfly.cli.talk import colours, print_json, terminal_height, terminal_width
 from mayfly.cli.trouble import Down, TimedOut
+from mayfly.core.plain_text import safe
 
 WAIT = 5.0  # also how often the ages on the screen move on
 AWAY = 1.0

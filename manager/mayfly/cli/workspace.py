@@ -18,9 +18,9 @@ from typing import IO, Protocol
 
 from mayfly.cli.allowance import IGNORED_BY, Allowance, Progress, counted, most_in, quiet
 from mayfly.cli.client import Client
-from mayfly.cli.plain import clean
 from mayfly.cli.trouble import Lacking, Trouble, Usage
 from mayfly.core.content_wire import ASKED_MAX, CONTENTS_MAX, LENGTH
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_size
 from mayfly.core.tree_manifest import (
     Digesting,
