@@ -316,12 +316,20 @@ as_job_user() {
 }
 
 # Passes a signal on to the job's process group, or to the job that is too young to lead one. The witness keeps what asked the
-# job to end from outside: its exit code alone does not tell that from a failure of its own.
+# job to end from outside: its exit code alone does not tell that from a failure of its own. (Another signal may come within:
+# dash then gives the command that it came after a wrong status, so that nothing here is decided by one.)
 forward() {
   _stop=$1
-  [ "$1" = USR1 ] || printf '%s\n' "$1" >>"$_witness/signals" || :
-  [ -n "$_job" ] || return 0
-  [ "$1" != TERM ] || [ -z "$_watched" ] || printf '%s\n' "$_job" >&6
+  case $1 in
+    USR1) ;;
+    *) printf '%s\n' "$1" >>"$_witness/signals" || : ;;
+  esac
+  case $_job in
+    '') return 0 ;;
+  esac
+  case $1$_watched in
+    TERMyes) printf '%s\n' "$_job" >&6 || : ;;
+  esac
   kill -s "$1" -- "-$_job" 2>/dev/null || kill -s "$1" "$_job" 2>/dev/null || :
 }
 
@@ -412,7 +420,9 @@ write_spare() {
 
 # The launcher itself failed after `opened`: the account says 70 rather than nothing.
 fell() {
-  [ -z "$_ended" ] || exit "$1"
+  case $_ended in
+    yes) exit "$1" ;;
+  esac
   trap - EXIT
   printf 'mayfly: the launcher failed with %s\n' "$1" >&2 || :
   finish 70
