@@ -48,7 +48,7 @@ def measure(engine: PrivateEngine) -> list[Figure]:
             Figure(
                 name=f"manager_rss_{SLOTS}_idle",
                 what=f"manager, {SLOTS} idle slots: resident",
-                value=_resident(pid),
+                value=resident(pid),
                 unit="MiB",
                 goal=Goal(64),
             ),
@@ -72,7 +72,8 @@ def _seconds(pid: int) -> float:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _resident(pid: int) -> float:
+def resident(pid: int) -> float:
+    """MiB that the process has in memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tests.bench.figures import Figure, Goal
-from tests.bench.idle import _resident
+from tests.bench.idle import MAYFLY, resident
 from tests.bench.kubernetes_gap import of_each
 from tests.harness import until
 from tests.real.kubernetes.cluster_manager import ClusterManager, pool
@@ -35,7 +35,7 @@ def _calls(space: Namespace, standbys: tuple[str, str]) -> list[Figure]:
     figures = []
     with ClusterManager(space, pool(SLOTS, keys)) as manager:
         began = time.monotonic()
-        manager.start(wait="answer")
+        manager.start(MAYFLY, "run", wait="answer")
         until(manager.rests, f"{SLOTS} slots are idle", 600)
         filled = round(time.monotonic() - began, 1)
         figures += _state(manager, f"idle{kind}", lambda: {"seconds_to_fill": filled})
@@ -85,7 +85,7 @@ def _state(
         Figure(
             name=f"kubernetes_manager_rss_{SLOTS}_{state}",
             what=f"manager on a cluster, {what}: resident",
-            value=_resident(manager.process.pid),
+            value=resident(manager.process.pid),
             unit="MiB",
             goal=Goal(MEMORY),
         ),

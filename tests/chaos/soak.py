@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from typing import Any
 from mayfly.core.container_labels import HOLDER
 from mayfly.core.model import LABEL_SANDBOX
 from tests.chaos.crashing import NO_PIDFDS, POINTS
+from tests.chaos.page_watch import PageWatch, free_port
 from tests.engine.private_engine import PrivateEngine
 from tests.harness import ENDED, Manager, disk, full, until
 
@@ -134,14 +135,20 @@ class Soak:
             with Manager(self.engine.url) as self.manager, disk(self.manager.state, DISK):
                 (self.manager.home / "cache").mkdir()
                 (self.manager.home / "cache").chmod(0o777)
-                self.manager.configure(self._pools())
+                port = free_port()
+                self.manager.configure(self._pools(), f'web = "127.0.0.1:{port}"')
                 self._keep_alive()
                 until(self.manager.answers, "the manager answers")
                 at_work = time.monotonic()
-                self._work()
-                self._settle()
+                with closing(PageWatch(self.manager, port)) as watch:
+                    self._work()
+                    self._settle()
                 seconds = time.monotonic() - at_work
                 accounts = self._accounts()
+                accounts.figures.append(("looks at the page beside the status", watch.compared))
+                accounts.faults += [
+                    f"the page and the status disagree {fault}" for fault in watch.faults
+                ]
                 self._leftovers(accounts)
                 accounts.log = self.manager.log.read_text(errors="replace")
                 self._end()

@@ -63,9 +63,10 @@ def sections(seen: Seen) -> dict[str, Html]:
 
 
 def summary(status: Row) -> Html:
-    """The one sentence that says what the host does."""
+    """The one sentence that says what the host does, with the status's revision that all of it is of."""
     paused = el("strong", "paused ", class_="bad") if status.get("paused") else None
-    return el("p", paused, str(status.get("headline", "")), class_="headline")
+    headline = str(status.get("headline", ""))
+    return el("p", paused, headline, class_="headline", data_rev=str(status.get("rev", 0)))
 
 
 def conditions(status: Row) -> Html:
