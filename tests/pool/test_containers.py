@@ -345,7 +345,9 @@ def test_a_manager_that_dies_anywhere_leaves_nothing_and_shuts_nothing_for_good(
 ) -> None:
     # Or it would die of what the test before has left to do, ahead of this job.
     doors = Path(box.manager.state, "gateway/agents")
-    until(lambda: box.manager.rests() and len([*doors.iterdir()]) == 1, "nothing is left to be done")
+    until(
+        lambda: box.manager.rests() and len([*doors.iterdir()]) == 1, "nothing is left to be done"
+    )
     box.manager.kill(signal.SIGTERM)
     crash(box.manager, point)
     until(box.manager.answers, "it answers")
