@@ -37,7 +37,7 @@ from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 BY_CASE = {XID, RECOVERY}  # of which it depends on what is said
-SHARED = {"--socket", "--config", "--help"}  # said once, for all verbs
+SHARED = {"--socket", "--config", "--host", "--help"}  # said once, for all verbs
 TABLES = {
     "host": "HostTable",
     "kubernetes": "ClusterTable",

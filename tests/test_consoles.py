@@ -30,7 +30,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
     *("base64", "cmp", "cp", "helm", "kubectl", "nvidia-smi", "pipx", "rm", "sleep"),
-    *("python3", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
+    *("python3", "ssh", "ssh-add", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
 }
 GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'
 

@@ -25,6 +25,7 @@ COMMANDS = {
 OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)
 BARE = Here(timekeeper=False, docker_file=False)
+FAR = Here(host="ann@gpu1")
 FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
 
 
@@ -57,6 +58,12 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
         ("kubectl delete devicetaintrules a   # then: mayfly retry a-0", Here(context="lab"),
          "kubectl --context lab delete devicetaintrules a   # then: mayfly --context lab retry a-0"),
         ("kubectl --namespace ci get pods", ALICE, "kubectl --namespace ci get pods"),
+        ("mayfly retry a-0", FAR, "mayfly --host ann@gpu1 retry a-0"),
+        ("mayfly doctor, then sudo systemctl enable --now mayfly", FAR,
+         "ssh -t ann@gpu1 sudo mayfly doctor, then ssh -t ann@gpu1 sudo systemctl enable --now mayfly"),
+        ("mayfly config check", FAR, "ssh -t ann@gpu1 mayfly config check"),
+        ("sudo mayfly reload", FAR, "mayfly --host ann@gpu1 reload"),
+        ("# buy another disk", FAR, "# buy another disk"),
         ("LoadCredential=x:/etc/mayfly/credentials/x", FOREGROUND,
          "LoadCredential=x:/etc/mayfly/credentials/x"),
         ("sudo timedatectl set-ntp true", ALICE, "sudo timedatectl set-ntp true"),

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from mayfly.cli.gateway_process import serve
 from mayfly.cli.quick import VERBS, read
+from mayfly.cli.relaying import relayed
 from mayfly.cli.running import manage
 from mayfly.cli.standing import show
 from mayfly.cli.verbs import app
@@ -36,7 +37,12 @@ OF_OTHERS = {  # which no way of asking for the status is to import
 
 
 STATUS = VERBS["status"]
-FUNCTIONS: dict[str, Callable[..., int]] = {"status": show, "run": manage, "gateway": serve}
+FUNCTIONS: dict[str, Callable[..., int]] = {
+    "status": show,
+    "run": manage,
+    "gateway": serve,
+    "relay": relayed,
+}
 
 
 def described(verb: str) -> click.Command:

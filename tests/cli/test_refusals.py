@@ -21,7 +21,7 @@ GOOD = (
     '[host]\nname = "lab"\ndocker_host = "unix:///nowhere"\n[[pool]]\nname = "local"\nslots = 2\n'
 )
 # Options of every verb, which stand for themselves.
-SHARED = {"--help", "--socket", "--config", "--json"}
+SHARED = {"--help", "--socket", "--config", "--host", "--json"}
 ANY = "any value has a meaning"
 ALONE = "a flag that acts whatever else is given"
 

@@ -48,8 +48,10 @@ def test_an_error_ends_what_it_struck_and_the_thread_goes_on(
 def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
     """A thread that could end for good without anybody noticing is not made."""
     others = {
+        "cli/boxes.py",  # one question to one box
         "cli/cluster_socket.py",  # one connection
         "cli/misunderstood.py",  # input that a verb does not take, while it waits
+        "cli/standing_of_boxes.py",  # one box, as long as a command watches it
         "cli/verbs_bugreport.py",  # a line after a moment
         "edge/exchange.py",  # the deadline of one call
         "edge/gpu_reset.py",  # the output of one program

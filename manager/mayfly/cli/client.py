@@ -54,7 +54,7 @@ class Body:
     length: int  # bytes
 
 
-def _connected(path: str, timeout: float) -> socket.socket:
+def connected(path: str, timeout: float | None) -> socket.socket:
     """A connection to the manager behind that socket; ``OSError`` where there is none."""
     try:
         return _reached(path, timeout)
@@ -65,7 +65,7 @@ def _connected(path: str, timeout: float) -> socket.socket:
         raise error from None
 
 
-def _reached(path: str, timeout: float) -> socket.socket:
+def _reached(path: str, timeout: float | None) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
     try:
         connection.settimeout(timeout)
@@ -99,7 +99,7 @@ class Client:
         is given the seconds that a connection waits.
         """
         self.path = path
-        self._connect = connect or (lambda timeout: _connected(path, timeout))
+        self._connect = connect or (lambda timeout: connected(path, timeout))
         self._fitted = fitted
         self._patience = patience
         self._seconds = seconds
@@ -263,7 +263,7 @@ class Client:
     def _trouble(self, error: OSError) -> Trouble:
         number = error.errno
         if number in (errno.EACCES, errno.EPERM):
-            return Trouble(forbidden(self.path, _groups()))
+            return Trouble(not_let_in(self.path))
         if isinstance(error, TimeoutError):
             return TimedOut(f"the manager behind {self.path} does not answer in time")
         if number == errno.EAGAIN:  # more wait to be let in than the kernel keeps
@@ -281,6 +281,11 @@ def some_of(seconds: float) -> float:
     from random import uniform  # noqa: PLC0415  costs 2 ms, and is rare
 
     return uniform(seconds / 2, seconds * 3 / 2)  # noqa: S311  no secret
+
+
+def not_let_in(path: str) -> str:
+    """What somebody may do whom the sockets of this host do not let in."""
+    return forbidden(path, _groups())
 
 
 def forbidden(path: str, groups: frozenset[str]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli.client import Client, find_socket
-from mayfly.cli.talk import Where
+from mayfly.cli.talk import elsewhere, where
 from mayfly.cli.trouble import Trouble
 
 SECONDS = 0.2
@@ -40,10 +40,11 @@ def _named(
 ) -> list[str]:
     """What that document lists under ``kind`` with an s, by its key ``kind``."""
     given, several = ctx.params, f"{kind}s"
-    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
-    if before.context is not None:  # what is to be had of a cluster takes too long for a key
-        return []
+    before = where(ctx)
     try:
+        # What is to be had of a cluster, or over ssh, takes too long for a key.
+        if given.get("host") or elsewhere(ctx, given.get("socket"), given.get("config")):
+            return []
         socket = find_socket(
             given.get("socket") or before.socket, given.get("config") or before.config
         )

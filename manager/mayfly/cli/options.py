@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mayfly.cli.box_completion import complete_box
+
 SocketOption = Annotated[
     str | None, typer.Option("--socket", metavar="PATH", help="The manager's control socket.")
 ]
@@ -17,6 +19,12 @@ ContextOption = Annotated[
     typer.Option(
         "--context", metavar="NAME", help="A cluster of your kubeconfig, and the manager in it."
     ),
+]
+HOST = "[USER@]BOX"
+HOST_HELP = "The manager of another box, over ssh; several by commas."
+HostOption = Annotated[
+    str | None,
+    typer.Option("--host", metavar=HOST, help=HOST_HELP, autocompletion=complete_box),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 FolderArgument = Annotated[

@@ -42,6 +42,14 @@ OF_ROOT = (
     "images build",
     "images pull",
 )
+# Verbs that look at the host that they are typed on, or change it: a manager elsewhere has nothing to do with
+# them.
+OF_THIS_HOST = frozenset(
+    {
+        *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
+        *("images", "notify", "relay"),
+    }
+)
 # Verbs that no option before them means anything to.
 PLAIN = ("install", "images list", "images select", "config schema")
 VERBS = frozenset(
@@ -75,6 +83,7 @@ VERBS = frozenset(
             "plan",
             "push",
             "recycle",
+            "relay",
             "reload",
             "report",
         ),
@@ -95,14 +104,22 @@ class Here:
     # the socket that --socket names; None: nobody named one
     socket: str | None = None
     context: str | None = None  # of the cluster whose manager was asked; None: this host's was
+    host: str | None = None  # the box whose manager was asked over ssh; None: as above
     unit: bool = True  # whether systemd knows mayfly.service
     systemd: bool = True  # whether it runs here
     timekeeper: bool = True  # whether there is one that timedatectl could start
     docker_file: bool = True  # whether Docker has a file of its own already, which is to be edited
 
 
-def here(config: str | None, socket: str | None = None, context: str | None = None) -> Here:
-    """This user on this host."""
+def here(
+    config: str | None,
+    socket: str | None = None,
+    context: str | None = None,
+    host: str | None = None,
+) -> Here:
+    """This user on this host; ``host``: a box that they asked, of which nothing is seen here."""
+    if host is not None:
+        return Here(host=host)
     named = config or os.environ.get("MAYFLY_CONFIG")
     unit = any(Path(place, "mayfly.service").exists() for place in UNITS)
     path = str(Path(named).absolute()) if named else None
@@ -113,6 +130,7 @@ def here(config: str | None, socket: str | None = None, context: str | None = No
         path,
         socket,
         context,
+        None,
         unit,
         BOOTED.exists(),
         any(any(Path(place).glob("*.list")) for place in TIMEKEEPERS),
@@ -122,6 +140,8 @@ def here(config: str | None, socket: str | None = None, context: str | None = No
 
 def pasted(line: str, place: Here) -> str:
     """The line, or a sentence with such lines in it."""
+    if place.host is not None:
+        return _over_ssh(line, place.host)
     if not (place.unit and place.systemd):
         line = re.sub(r"(sudo )?systemctl start mayfly", "sudo mayfly run", line)
         line = re.sub(
@@ -148,6 +168,32 @@ def pasted(line: str, place: Here) -> str:
         line = _KUBECTL.sub(f"kubectl --context {quote(place.context)}", line)
     line = _VERB.sub(lambda found: _fitted(found, place), line)
     return line.replace("sudo ", "") if place.root else line
+
+
+def to_paste(line: str, place: Here) -> str:
+    """The same of what is nothing but a line to paste."""
+    found = pasted(line, place)
+    if place.host is None or found != line or line.startswith("#"):
+        return found
+    return f"ssh -t {place.host} {quote(line)}"
+
+
+def _over_ssh(line: str, host: str) -> str:
+    """The line as it is typed here for that box: what asks its manager, by ``--host``, the rest by ssh."""
+
+    def fitted(found: re.Match[str]) -> str:
+        sudo, verb = found[1] or "", found[2]
+        first = verb.partition(" ")[0]
+        if first not in VERBS:
+            return found[0]
+        if verb in OF_ROOT:
+            sudo = "sudo "
+        if first in OF_THIS_HOST:
+            return f"ssh -t {host} {sudo}mayfly {verb}"
+        return f"mayfly --host {host} {verb}"
+
+    line = re.sub(r"(?<![\w./@-])sudo (?!mayfly )", f"ssh -t {host} sudo ", line)
+    return _VERB.sub(fitted, line)
 
 
 def typed_again(verb: str, options: Mapping[str, object]) -> str:

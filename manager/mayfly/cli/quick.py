@@ -17,6 +17,7 @@ from typing import Any
 from mayfly.cli.talk import Where
 
 PLACES = MappingProxyType({"--socket": "socket", "--config": "config"})
+ELSEWHERE = MappingProxyType({**PLACES, "--host": "host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,12 @@ class Call:
 
 SHOWN = {"--watch": "watch", "-w": "watch", "--all": "every", "--json": "as_json"}
 VERBS = {
-    "status": Quick("standing", "show", SHOWN),
+    "status": Quick("standing", "show", SHOWN, ELSEWHERE),
     # A daemon would keep a parser in memory for ever.
     "run": Quick("running", "manage", {"--take-over": "take_over"}),
     "gateway": Quick("gateway_process", "serve", {}, {"--config": "config"}),
+    # What is typed at another desk waits for it.
+    "relay": Quick("relaying", "relayed", {}),
 }
 
 

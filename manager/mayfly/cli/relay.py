@@ -1,20 +1,21 @@
-"""The far half of `mayfly --context`: beside a manager in a cluster, from its own streams to the socket.
+"""The far half of `mayfly --host` and `--context`: beside a manager, from its own streams to the socket.
 
-    python3 -m mayfly.cli.relay
+    mayfly relay                       by ssh, as whoever logged in
+    python3 -m mayfly.cli.relay        in a manager's pod
 
 One connection: it greets once the manager has taken it, carries bytes both ways, and ends with either side.
-It adds nothing and reads nothing of what it carries. Who may run it is the cluster's to say (`pods/exec`).
+It adds nothing and reads nothing of what it carries. Who may run it is ssh's to say, or the cluster's
+(`pods/exec`); what they may do with it is said by the socket that opens to them.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import socket
 import sys
 
-from mayfly.cli.client import find_socket
-from mayfly.cli.trouble import Down, Trouble
+from mayfly.cli.client import connected, find_socket, not_let_in
+from mayfly.cli.trouble import Denied, Down, Trouble, Usage
 
 GREETING = b"MAYFLY-RELAY/1\n"
 PIECE = 64 * 1024
@@ -22,17 +23,26 @@ IN, OUT = 0, 1
 
 
 def main() -> int:
-    """Carry; the exit code."""
+    """Carry, from the socket that is usual here; the exit code."""
     try:
-        path = find_socket(None, None)
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(path)
-    except OSError as error:
-        print(f"nobody answers on {path} there ({error.strerror})", file=sys.stderr)
-        return Down.code
+        return carry(find_socket(None, None))
     except Trouble as trouble:
         print(trouble, file=sys.stderr)
         return trouble.code
+
+
+def carry(path: str) -> int:
+    """Carry; the exit code."""
+    if os.isatty(IN):
+        raise Usage("relay is run by `mayfly --host` over ssh: there is nothing to type to it")
+    try:
+        connection = connected(path, None)
+    except PermissionError:
+        print(not_let_in(path), file=sys.stderr)
+        return Denied.code
+    except OSError as error:
+        print(f"nobody answers on {path} there ({error.strerror})", file=sys.stderr)
+        return Down.code
     _written(GREETING)
     looked = select.poll()
     looked.register(IN, select.POLLIN)

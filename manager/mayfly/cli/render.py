@@ -41,20 +41,27 @@ def status(
     Where that is more than ``height`` lines: a row a pool, a row for each slot with something the matter that
     no condition says of many, and the conditions. ``None``: whatever it takes.
     """
-    slots = list(document.get("slots", ()))
     head = headline(document, width)
+    return [*head, *standings(document, now, width, colour, height, len(head))]
+
+
+def standings(
+    document: Row, now: float, width: int | None, colour: bool, height: int | None, above: int
+) -> list[str]:
+    """What stands below the headline; ``above``: how many of so many lines there are already."""
+    slots = list(document.get("slots", ()))
     conditions = health(document.get("health", ()), width, colour)
-    lines = [*head, *_slot_table(slots, now, width, colour), *conditions]
-    if height is None or len(lines) <= height:
+    lines = [*_slot_table(slots, now, width, colour), *conditions]
+    if height is None or above + len(lines) <= height:
         return lines
     pools = table(("POOL", "SLOTS", "PHASES"), _pool_rows(slots), width, whole=("POOL",))
     odd = _odd(slots, document.get("health", ()))
     # Of the slots at least how many more there are; the heading and that are two lines.
-    room = height - len(head) - len(pools)
+    room = height - above - len(pools)
     conditions = _at_most(conditions, room - bool(odd), "lines of conditions")
     room -= len(conditions) + 2
     shown = odd[: max(0, room)]
-    lines = [*head, *pools]
+    lines = [*pools]
     if shown:
         lines += _slot_table(shown, now, width, colour)
     if len(odd) > len(shown):
@@ -75,13 +82,16 @@ def _slot_table(slots: Sequence[Row], now: float, width: int | None, colour: boo
 
 def _pool_rows(slots: Sequence[Row]) -> list[tuple[str, ...]]:
     """For each pool its name, how many slots it has, and how many of them are in which phase."""
-    pools: dict[str, Counter[str]] = {}
+    pools: dict[str, list[Row]] = {}
     for slot in slots:
-        pools.setdefault(text(slot.get("pool")), Counter())[text(slot.get("phase"))] += 1
-    return [
-        (pool, str(phases.total()), ", ".join(f"{n} {phase}" for phase, n in phases.most_common()))
-        for pool, phases in pools.items()
-    ]
+        pools.setdefault(text(slot.get("pool")), []).append(slot)
+    return [(pool, str(len(own)), phases(own)) for pool, own in pools.items()]
+
+
+def phases(slots: Sequence[Row]) -> str:
+    """How many of the slots are in which phase, the most first."""
+    counted = Counter(text(slot.get("phase")) for slot in slots)
+    return ", ".join(f"{n} {phase}" for phase, n in counted.most_common())
 
 
 def _odd(slots: Sequence[Row], conditions: Sequence[Row]) -> list[Row]:

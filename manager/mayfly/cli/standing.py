@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from mayfly.cli import render
 from mayfly.cli.client import Client, Document
-from mayfly.cli.paste import Here, pasted
+from mayfly.cli.paste import Here, to_paste
 from mayfly.cli.talk import (
     Called,
     client,
     colours,
+    hosts,
     place,
     print_json,
     terminal_height,
     terminal_width,
+    where,
 )
 from mayfly.cli.trouble import NoSuch
 
@@ -27,10 +30,18 @@ def show(
     watch: bool = False,
     every: bool = False,
     as_json: bool = False,
+    host: str | None = None,
     socket: str | None = None,
     config: str | None = None,
 ) -> int:
     """Print it, once or as it changes; the exit code."""
+    if host is not None:
+        ctx.obj = replace(where(ctx), host=host)
+    if len(hosts(ctx, socket, config)) > 1:
+        from mayfly.cli import boxes, standing_of_boxes  # noqa: PLC0415  rarely needed
+
+        found = boxes.Boxes(hosts(ctx, socket, config))
+        return standing_of_boxes.show(found, watch=watch, every=every, as_json=as_json)
     manager = client(ctx, socket, config)
     if watch:
         from mayfly.cli.watching import watch_status  # noqa: PLC0415  rarely needed
@@ -69,7 +80,7 @@ def slot_of(document: Document, slot: str) -> Document:
 def fitted(document: Document, place: Here) -> Document:
     """The document with each line to paste as it works for who asked."""
     lines = [
-        {**line, "fix": pasted(str(line["fix"]), place)} if line.get("fix") else line
+        {**line, "fix": to_paste(str(line["fix"]), place)} if line.get("fix") else line
         for line in document.get("health", ())
     ]
     return {**document, "health": lines}

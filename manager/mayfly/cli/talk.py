@@ -11,13 +11,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mayfly.cli.client import START, Client, find_socket
+from mayfly.cli.box_names import VARIABLE, boxes_in, label
+from mayfly.cli.client import PATIENCE, SECONDS, START, Client, find_socket
 from mayfly.cli.paste import Here, here, pasted
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.quantities import parse_duration, parse_time, rfc3339
 
+if TYPE_CHECKING:
+    from mayfly.cli.ssh_socket import Box
+
+AMONG_OTHERS = 10.0  # seconds that one of several boxes may say nothing, or have no place
 SCREEN = 24  # lines of a terminal that nobody has made larger
 
 
@@ -28,6 +33,7 @@ class Where:
     socket: str | None = None
     config: str | None = None
     context: str | None = None  # of a kubeconfig; None: the manager is on this host
+    host: str | None = None  # boxes by commas, as ssh names them; None: none was named
 
 
 class Called(Protocol):
@@ -36,9 +42,42 @@ class Called(Protocol):
     obj: Any  # a Where, once the command line is read
 
 
+def where(ctx: Called) -> Where:
+    """What stood before the verb."""
+    return ctx.obj if isinstance(ctx.obj, Where) else Where()
+
+
+def hosts(ctx: Called, socket: str | None, config: str | None) -> tuple[str, ...]:
+    """The boxes that are asked over ssh; none: the manager is on this host, or in a cluster."""
+    before = where(ctx)
+    elsewhere = socket or config or before.socket or before.config or before.context
+    given, called = before.host, "--host"
+    if given is None and not elsewhere:
+        given, called = os.environ.get(VARIABLE) or None, VARIABLE
+    if given is None:
+        return ()
+    if elsewhere:
+        raise Usage("--host is of other boxes: --socket, --config and --context go without it")
+    return boxes_in(given, called)
+
+
+def elsewhere(ctx: Called, socket: str | None, config: str | None) -> bool:
+    """Whether the manager that is asked is of another host, or of a cluster: nothing of it is seen here."""
+    return where(ctx).context is not None or bool(hosts(ctx, socket, config))
+
+
 def client(ctx: Called, socket: str | None, config: str | None) -> Client:
     """A client for the socket that the options name, those behind the verb first."""
-    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    before = where(ctx)
+    boxes = hosts(ctx, socket, config)
+    if len(boxes) > 1:
+        raise Usage(
+            f"this is asked of one box: name it with --host, {' or '.join(map(label, boxes))}"
+        )
+    if boxes:
+        from mayfly.cli import ssh_socket  # noqa: PLC0415  only where a box is named
+
+        return over_ssh(ssh_socket.box(boxes[0], alone=True))
     if before.context is not None:
         return _in_cluster(ctx, before.context, socket, config)
     path = (
@@ -53,6 +92,19 @@ def client(ctx: Called, socket: str | None, config: str | None) -> Client:
         return pasted(line, place(ctx, socket, config))
 
     return Client(path, say, fitted=fitted)
+
+
+def over_ssh(box: Box, *, patient: bool = True) -> Client:
+    """A client for the manager on that box; ``patient``: nobody else is waited for at the same time."""
+    place = here(None, host=box.box)
+    return Client(
+        f"--host {box.name}",
+        say,
+        patience=PATIENCE if patient else AMONG_OTHERS,
+        seconds=SECONDS if patient else AMONG_OTHERS,
+        fitted=lambda line: pasted(line, place),
+        connect=box.connected,
+    )
 
 
 def _in_cluster(ctx: Called, context: str, socket: str | None, config: str | None) -> Client:
@@ -86,13 +138,15 @@ def _mistaken(config: str | None) -> bool:
 
 def place(ctx: Called, socket: str | None, config: str | None) -> Here:
     """Where what is said to a person is to be typed."""
-    before = ctx.obj if isinstance(ctx.obj, Where) else Where()
+    before, boxes = where(ctx), hosts(ctx, socket, config)
+    if len(boxes) == 1:
+        return here(None, host=boxes[0])
     return here(config or before.config, socket or before.socket, before.context)
 
 
 def config_path(ctx: Called, config: str | None) -> str | None:
     """The configuration file that the options name; ``None`` where none does."""
-    return config or (ctx.obj.config if isinstance(ctx.obj, Where) else None)
+    return config or where(ctx).config
 
 
 def duration(text: str | None, option: str) -> float | None:

@@ -6,17 +6,27 @@ A verb is imported when it is typed, and imports what only it needs when it runs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperGroup, TyperOption
 
 from mayfly import __version__
+from mayfly.cli.box_completion import complete_box
 from mayfly.cli.help_words import worded
-from mayfly.cli.options import ConfigOption, ContextOption, SocketOption
-from mayfly.cli.talk import Where
+from mayfly.cli.options import (
+    HOST,
+    HOST_HELP,
+    ConfigOption,
+    ContextOption,
+    HostOption,
+    SocketOption,
+)
+from mayfly.cli.paste import OF_THIS_HOST
+from mayfly.cli.talk import Where, where
 from mayfly.cli.trouble import Usage
 
 # Where each verb is, in the order of the help. Only the one that was typed is imported and described to
@@ -24,6 +34,7 @@ from mayfly.cli.trouble import Usage
 VERBS = {
     "run": "verbs_run",
     "gateway": "verbs_gateway",
+    "relay": "verbs_relay",
     "status": "verbs_status",
     "describe": "verbs_history",
     "events": "verbs_history",
@@ -60,13 +71,6 @@ VERBS = {
     "images": "verbs_images",
     "notify": "verbs_notify",
 }
-# Those that look at this host, or change it: a manager elsewhere has nothing to do with them.
-OF_THIS_HOST = frozenset(
-    {
-        *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
-        *("images", "notify"),
-    }
-)
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {
     "attach": {"allow_interspersed_args": False},
@@ -80,10 +84,36 @@ def _made(name: str) -> Any:
     found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
     several = found.get(f"{name}_app")
     if several is not None:
-        return worded(typer.main.get_group(several))
+        return worded(with_host(name, typer.main.get_group(several)))
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, context_settings=SETTINGS.get(name))(found[name])
-    return worded(typer.main.get_command(alone))
+    return worded(with_host(name, typer.main.get_command(alone)))
+
+
+def with_host(name: str, command: Any) -> Any:
+    """The command, or each of a group, with ``--host`` behind it too, unless it is about this host."""
+    for inner in command.list_commands(None) if hasattr(command, "list_commands") else ():
+        with_host(name, command.get_command(None, inner))
+    options = {word: place for place, one in enumerate(command.params) for word in one.opts}
+    asks = "--socket" in options and name not in OF_THIS_HOST  # a manager
+    if asks and "--host" not in options:
+        option = TyperOption(
+            param_decls=["host", "--host"],
+            type=str,
+            metavar=HOST,
+            help=HOST_HELP,
+            expose_value=False,
+            callback=_named,
+            autocompletion=complete_box,
+        )
+        command.params.insert(options["--socket"], option)
+    return command
+
+
+def _named(ctx: Any, _: object, boxes: str | None) -> None:
+    """``--host`` behind a verb, which goes before one in front of it."""
+    if boxes is not None:
+        ctx.obj = replace(where(ctx), host=boxes)
 
 
 class _Made(Mapping[str, Any]):
@@ -131,14 +161,17 @@ def _before(
     socket: SocketOption = None,
     config: ConfigOption = None,
     context: ContextOption = None,
+    host: HostOption = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Keep named slots on a GPU host filled with single-job CI agents."""
     del version
-    if context is not None and ctx.invoked_subcommand in OF_THIS_HOST:
-        raise Usage(
-            f"mayfly {ctx.invoked_subcommand} is about this host: --context goes with what a manager is asked"
-        )
-    ctx.obj = Where(socket, config, context)
+    for option, given in (("--context", context), ("--host", host)):
+        if given is not None and ctx.invoked_subcommand in OF_THIS_HOST:
+            raise Usage(
+                f"mayfly {ctx.invoked_subcommand} is about this host: {option} goes with what a manager is "
+                "asked"
+            )
+    ctx.obj = Where(socket, config, context, host)

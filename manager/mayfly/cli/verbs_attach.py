@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from mayfly.cli.boxes import found_by
 from mayfly.cli.client import segment
 from mayfly.cli.completion import SlotOrJobArgument
 from mayfly.cli.misunderstood import words_behind
 from mayfly.cli.options import ConfigOption, SocketOption
-from mayfly.cli.talk import client, say
+from mayfly.cli.talk import say
 from mayfly.cli.trouble import NoSuch
 
 FAILED = 1
@@ -40,7 +41,7 @@ def attach(
         kind = os.environ.get("TERM", "")
         body |= {"rows": size.rows, "columns": size.columns}
         body |= {"term": kind} if TYPE.fullmatch(kind) else {}
-    manager = client(ctx, socket, config)
+    manager, name = found_by(ctx, socket, config, name)
     try:
         way = manager.upgraded(f"/v1/slots/{segment(name)}/attach", body, PROTOCOL)
     except NoSuch:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mayfly.cli.boxes import found_by
 from mayfly.cli.client import Client, segment
 from mayfly.cli.completion import complete_job, of_words
 from mayfly.cli.options import ConfigOption, SocketOption, YesOption
@@ -55,10 +56,10 @@ def cancel(
         raise Usage(
             f"--state: of {state!r} nothing is to be cancelled; there are {', '.join(OPEN)}"
         )
-    manager = client(ctx, socket, config)
     if jobs:
-        _tell(*_ended_by(manager, jobs))
+        _tell(*_ended_by_name(ctx, socket, config, jobs))
         return
+    manager = client(ctx, socket, config)
     found = _chosen(manager, mine, state, pool)
     if not found:
         say("there is no such job that is queued or runs")
@@ -75,6 +76,22 @@ def cancel(
         ending += some
         over += ended
     _tell(ending, over)
+
+
+def _ended_by_name(
+    ctx: typer.Context, socket: str | None, config: str | None, names: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The same of jobs that may be on several boxes: first all are found, then those of a box are ended."""
+    managers: dict[str, Client] = {}
+    by_box: dict[str, list[str]] = {}
+    for name in names:
+        manager, job = found_by(ctx, socket, config, name)
+        managers.setdefault(manager.path, manager)
+        by_box.setdefault(manager.path, []).append(job)
+    found = [_ended_by(managers[box], jobs) for box, jobs in by_box.items()]
+    return [job for ending, _ in found for job in ending], [
+        job for _, over in found for job in over
+    ]
 
 
 def _ended_by(manager: Client, names: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from mayfly.cli import render_gpus
+from mayfly.cli.boxes import several, show
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, YesOption
-from mayfly.cli.talk import client, config_path, print_json, say, terminal_width
+from mayfly.cli.talk import client, config_path, elsewhere, print_json, say, terminal_width, where
 from mayfly.cli.trouble import Down, Trouble, Usage
 
 if TYPE_CHECKING:
@@ -50,19 +52,28 @@ def gpus(
     if force and what != "unlock":
         raise Usage("--force goes with unlock: `mayfly gpus unlock --force`")
     if what == "unlock":
+        if where(ctx).host or where(ctx).context:
+            raise Usage("gpus unlock is about this host: type it on the box")
         _unlock(config_path(ctx, config), force=force)
     if what is None and (plan or yes):
         raise Usage("--plan and --yes go with heal: `mayfly gpus heal`")
     if what is not None and watch:
         raise Usage("--watch shows GPUs: it has no meaning beside heal")
+    if what is None and not watch and (boxes := several(ctx, socket, config)):
+        of_boxes = boxes.get("/v1/gpus")
+        lines = partial(render_gpus.gpus, width=terminal_width())
+        code = show(of_boxes, as_json, lines, apart=True)
+        ill = any(one.document is not None and _ill(one.document) for one in of_boxes)
+        raise typer.Exit(code or int(ill))
     manager = client(ctx, socket, config)
     if what is not None:
         _heal(manager, gpu, plan=plan, yes=yes, as_json=as_json)
         return
+    far = elsewhere(ctx, socket, config)
     if watch:
-        _watch(manager, as_json)
+        _watch(manager, as_json, far=far)
         return
-    document, note = _look(manager)
+    document, note = _look(manager, far=far)
     if note:
         say(note)
     _show(document, as_json)
@@ -123,13 +134,17 @@ def _unlock(config: str | None, *, force: bool) -> NoReturn:
     raise typer.Exit(0 if every else 1)
 
 
-def _look(manager: Client) -> tuple[Document, str]:
-    """What the manager says, and a note: where none runs, or it watches no GPU, it is what NVML says."""
+def _look(manager: Client, *, far: bool) -> tuple[Document, str]:
+    """What the manager says, and a note: where none runs, or it watches no GPU, it is what NVML says.
+    ``far``: it is not of this host, whose NVML knows nothing of its GPUs.
+    """
     try:
         document = manager.get("/v1/gpus")
     except Down:
+        if far:
+            raise
         return _without_manager(), "the manager is not running: which slots hold them is not shown"
-    return (document if document.get("watched") else _without_manager()), ""
+    return (document if far or document.get("watched") else _without_manager()), ""
 
 
 def _without_manager() -> Document:
@@ -163,7 +178,7 @@ def _show(document: Document, as_json: bool) -> None:
         print(line)
 
 
-def _watch(manager: Client, as_json: bool) -> None:
+def _watch(manager: Client, as_json: bool, *, far: bool) -> None:
     """Show them as they change until interrupted; a failure meanwhile stands above what was seen last."""
     from mayfly.cli.watching import Screen  # noqa: PLC0415  rarely needed
 
@@ -174,7 +189,7 @@ def _watch(manager: Client, as_json: bool) -> None:
         while True:
             last, before = document, told
             try:
-                document, told = _look(manager)
+                document, told = _look(manager, far=far)
             except Trouble as trouble:
                 if not document:
                     raise

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from mayfly.cli import render_gpus, render_history
+from mayfly.cli.boxes import found_by, several, show
 from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.completion import SlotOption, SlotOrJobArgument
 from mayfly.cli.following import Away
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.standing import first_status, fitted, slot_of
 from mayfly.cli.talk import (
-    Where,
     client,
     config_path,
+    elsewhere,
     moment_of,
     place,
     print_json,
@@ -43,7 +45,7 @@ def describe(
     config: ConfigOption = None,
 ) -> None:
     """Tell a slot's story: what it is doing and why, its last agents and events; or a job's."""
-    manager = client(ctx, socket, config)
+    manager, name = found_by(ctx, socket, config, name)
     status = first_status(manager)
     try:
         row = slot_of(status, name)
@@ -100,7 +102,10 @@ def events(
     config: ConfigOption = None,
 ) -> None:
     """List what happened, oldest first."""
-    manager = client(ctx, socket, config)
+    if slot is None and not follow and (boxes := several(ctx, socket, config)):
+        found = boxes.get("/v1/events", {"limit": limit}, POLL)
+        raise typer.Exit(show(found, as_json, _events_of_boxes))
+    manager, slot = _asked(ctx, socket, config, slot)
     rows = _events(manager, {"slot": slot, "limit": limit})
     _found(manager, slot, rows)
     if as_json and not follow:
@@ -112,6 +117,25 @@ def events(
             _follow_events(manager, rows, slot, as_json)
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _asked(
+    ctx: typer.Context, socket: str | None, config: str | None, slot: str | None
+) -> tuple[Client, str | None]:
+    """The manager that is asked, the one of that slot where one is named, and the slot's name there."""
+    if slot is None:
+        return client(ctx, socket, config), None
+    return found_by(ctx, socket, config, slot)
+
+
+def _events_of_boxes(document: Document) -> list[str]:
+    rows = sorted(document.get("events", ()), key=lambda row: str(row.get("at")))
+    return [render_history.whole_event(row, terminal_width()) for row in rows]
+
+
+def _history_of_boxes(document: Document) -> list[str]:
+    rows = sorted(document.get("agents", ()), key=lambda row: str(row.get("exited")))
+    return render_history.history(rows, time.time(), terminal_width())
 
 
 def _found(manager: Client, slot: str | None, rows: list[Document]) -> None:
@@ -178,7 +202,11 @@ def history(
         "gpu": gpu,
         "limit": limit,
     }
-    manager = client(ctx, socket, config)
+    if slot is None and gpu is None and (boxes := several(ctx, socket, config)):
+        found = boxes.get("/v1/history", query)
+        raise typer.Exit(show(found, as_json, _history_of_boxes))
+    manager, slot = _asked(ctx, socket, config, slot)
+    query["slot"] = slot
     rows = _agents(manager, query)
     _found(manager, slot, rows)
     if gpu is not None and not rows:
@@ -215,14 +243,18 @@ def plan(
     config: ConfigOption = None,
 ) -> None:
     """Show what the next pass would do and why; without the daemon, rosters are unknown."""
-    elsewhere = isinstance(ctx.obj, Where) and ctx.obj.context is not None
+    if boxes := several(ctx, socket, config):
+        planned = boxes.get("/v1/plan")
+        lines = partial(render_history.plan, width=terminal_width())
+        raise typer.Exit(show(planned, as_json, lines, apart=True))
+    far = elsewhere(ctx, socket, config)
     try:
         document = client(ctx, socket, config).get("/v1/plan")
     except Down:
-        if elsewhere:
+        if far:
             raise
         document = {}
-    if not document and elsewhere:  # this host's plan would be another one
+    if not document and far:  # this host's plan would be another one
         raise Down("the manager has not finished a pass yet: ask again")
     if not document:
         # Not while the other trouble is dealt with: what the Engine says is not to be taken for that.

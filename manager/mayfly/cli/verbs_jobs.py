@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render
+from mayfly.cli.boxes import found_by, several, show
 from mayfly.cli.clean_terminal import let_go
 from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.completion import SlotOrJobArgument, complete_ended_job, complete_job, of_words
@@ -243,7 +244,7 @@ def fetch(
     config: ConfigOption = None,
 ) -> None:
     """Bring back what `submit --out` named of a job that has ended."""
-    manager = client(ctx, socket, config)
+    manager, job = found_by(ctx, socket, config, job)
     row = manager.get(f"/v1/jobs/{segment(job)}")
     into = Path(job) if folder is None else folder
     if folder is None and os.path.lexists(into):
@@ -387,10 +388,10 @@ def jobs(
     config: ConfigOption = None,
 ) -> None:
     """List what has ended of late, what runs, and what waits in its order."""
-    manager = client(ctx, socket, config)
     if why is not None:
         if mine or state or pool or group or since:
             raise Usage("--why is of one job: the other options would be ignored")
+        manager, why = found_by(ctx, socket, config, why)
         row = manager.get(f"/v1/jobs/{segment(why)}")
         if as_json:
             print_json(row)
@@ -406,11 +407,14 @@ def jobs(
         "most": most,
         "limit": min(most, 10_000) if state or since or group else None,
     }
-    document = manager.get("/v1/jobs", query)
+    if boxes := several(ctx, socket, config):
+        found = boxes.get("/v1/jobs", query)
+        raise typer.Exit(show(found, as_json, _listed))
+    document = client(ctx, socket, config).get("/v1/jobs", query)
     if as_json:
         print_json(document)
         return
-    for line in render.jobs(document, time.time(), terminal_width(), colours()):
+    for line in _listed(document):
         print(line)
     if left_out := document.get("left_out"):
         more = "1 more job is" if left_out == 1 else f"{left_out} more jobs are"
@@ -423,6 +427,10 @@ def jobs(
         }
         wider = typed_again("jobs", {**typed, "-n": min(most + int(left_out), MOST)})
         say(f"{more} not shown: {pasted(wider, place(ctx, socket, config))}")
+
+
+def _listed(document: Document) -> list[str]:
+    return render.jobs(document, time.time(), terminal_width(), colours())
 
 
 def logs(
@@ -439,7 +447,7 @@ def logs(
     """Print what a job, or the agent in a slot, has printed."""
     if follow and previous:
         raise Usage("--previous is of an agent that has ended, and --follow of one that has not")
-    manager = client(ctx, socket, config)
+    manager, name = found_by(ctx, socket, config, name)
     sink = LogSink()
     try:
         came = _print_slot(manager, name, follow, previous, sink)

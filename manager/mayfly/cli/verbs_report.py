@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from mayfly.cli import render_report
+from mayfly.cli import render_boxes, render_report
+from mayfly.cli.boxes import several, show
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
-from mayfly.cli.talk import client, moment_of, print_json, terminal_width
+from mayfly.cli.talk import client, moment_of, print_json, say, terminal_width
 from mayfly.cli.trouble import Usage
 from mayfly.core.quantities import moment
 from mayfly.core.usage_report import By, Per
@@ -50,6 +52,15 @@ def report(
         "since": _time(since),
         "until": _time(until),
     }
+    if boxes := several(ctx, socket, config):
+        found = boxes.get("/v1/report", asked, SECONDS)
+        if as_csv:
+            sys.stdout.write(render_boxes.csv_of(found, render_report.as_csv))
+            for line in render_boxes.silent(found, None):
+                say(line)
+            raise typer.Exit(render_boxes.code_of(found))
+        lines = partial(render_report.report, width=terminal_width())
+        raise typer.Exit(show(found, as_json, lines, apart=True))
     document = client(ctx, socket, config).get("/v1/report", asked, SECONDS)
     if as_json:
         print_json(document)

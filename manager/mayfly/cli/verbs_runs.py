@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import render_runs
-from mayfly.cli.client import Client, segment
+from mayfly.cli.boxes import found_by, several, show
+from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.completion import complete_run
 from mayfly.cli.job_state import StateOption
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
@@ -64,13 +65,16 @@ def runs(
     needs("--wait", wait, "--rerun", rerun)
     if cancel and rerun:
         raise Usage("--cancel and --rerun are two things: the one, then the other")
-    manager = client(ctx, socket, config)
     if run is None:
         if cancel or rerun:
             option = "--cancel" if cancel else "--rerun"
             raise Usage(f"{option} is of one run: mayfly runs RUN {option}")
-        _listed(manager, _query(repository, ref, state, mine, since, most), as_json)
+        query = _query(repository, ref, state, mine, since, most)
+        if boxes := several(ctx, socket, config):
+            raise typer.Exit(show(boxes.get("/v1/runs", query), as_json, _lines))
+        _listed(client(ctx, socket, config), query, as_json)
         return
+    manager, run = found_by(ctx, socket, config, run)
     if any(value for value in (repository, ref, state, mine, since, most)):
         raise Usage("of one run nothing is left out: the other options would be ignored")
     if rerun:
@@ -103,8 +107,12 @@ def _listed(manager: Client, query: Mapping[str, object], as_json: bool) -> None
     if as_json:
         print_json(document)
         return
-    for line in render_runs.runs(document, time.time(), terminal_width(), colours()):
+    for line in _lines(document):
         print(line)
+
+
+def _lines(document: Document) -> list[str]:
+    return render_runs.runs(document, time.time(), terminal_width(), colours())
 
 
 def _again(manager: Client, run: str, failed: bool, wait: bool) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.cli.client import Client, Document
-from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, TimeoutOption
+from mayfly.cli.options import ConfigOption, HostOption, JsonOption, SocketOption, TimeoutOption
 from mayfly.cli.standing import show
 from mayfly.cli.talk import client, duration, say
 from mayfly.cli.trouble import Down, TimedOut, Trouble, Usage
@@ -27,12 +27,21 @@ def status(
         bool, typer.Option("--all", help="A row for each slot, however many there are.")
     ] = False,
     as_json: JsonOption = False,
+    host: HostOption = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Show what every slot is doing and why; at most a screen, unless --all is given."""
     raise typer.Exit(
-        show(ctx, watch=watch, every=every, as_json=as_json, socket=socket, config=config)
+        show(
+            ctx,
+            watch=watch,
+            every=every,
+            as_json=as_json,
+            host=host,
+            socket=socket,
+            config=config,
+        )
     )
 
 
