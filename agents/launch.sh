@@ -30,6 +30,7 @@ job_user() {
   _want=${MAYFLY_USER:-1000}
   _job_groups=${MAYFLY_GROUPS:-}
   _job_sudo=${MAYFLY_SUDO:-}
+  _job_lines=${MAYFLY_LINES:-} # whether its service's log is to have lines of ours
   _entry=$(getent passwd "${_want%%:*}") || _entry=
   if [ -z "$_entry" ]; then
     case ${_want%%:*} in
@@ -274,7 +275,7 @@ launch() {
 # What the job sees of the container's environment: all of it but the launcher's own part.
 job_environment() {
   # (Those of the pool and the image have other names yet; `job-environment` gives them their own.)
-  unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO MAYFLY_ACCOUNT MAYFLY_GPUS OLDPWD
+  unset MAYFLY_GENERATION MAYFLY_USER MAYFLY_GROUPS MAYFLY_SUDO MAYFLY_ACCOUNT MAYFLY_GPUS MAYFLY_LINES OLDPWD
   export HOME="$_job_home" USER="$_job_name" LOGNAME="$_job_name" SHELL=/bin/sh PATH="$_job_path"
   if [ -n "$_trusted" ]; then
     export SSL_CERT_FILE="$_trusted" REQUESTS_CA_BUNDLE="$_trusted" CURL_CA_BUNDLE="$_trusted"

@@ -93,6 +93,7 @@ def test_an_agent_registers_runs_one_job_and_ends(
     assert agent.wait(60) == 0
     assert job.result == "succeeded"
     assert job.log == "hello\nrunner\n"
+    assert job.logs[0] == "", "nothing is said of its machine that nobody asked for"
     assert outcome(agent, 0) == (Result.JOB_DONE, "Succeeded")
     assert fake.sessions == {}
     assert "Running job: build $(it)" in agent.output()

@@ -115,6 +115,7 @@ class Job:
     completed: int = 0
     locked_until: float = 0.0
     log: str = ""
+    logs: list[str] = field(default_factory=list)  # of its steps in order; ``log`` is the last
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     began: float | None = None  # when it was given to an agent
     ended: float | None = None
@@ -759,6 +760,7 @@ class FakeAzure(Fake):
         if job is None:
             return gone(call)
         job.log = call.content.decode(errors="replace")
+        job.logs.append(job.log)
         return Answer(200, {"id": 1})
 
     def take_event(self, call: Call) -> Answer:

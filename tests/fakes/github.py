@@ -76,6 +76,7 @@ class Job:
     assigned_at: float = 0.0
     renewed: float = 0.0
     log: str = ""
+    hooks: str = ""  # the log of the steps that the runner's own hooks are
     repo: str = "acme/app"
     event: str = "push"
     workflow: str = "test.yml"
@@ -1038,6 +1039,7 @@ class FakeGitHub(Fake):
         if job.state != "completed":
             job.conclusion, job.completed = call.json["conclusion"], job.completed + 1
             job.log = base64.b64decode(call.json.get("log", "")).decode(errors="replace")
+            job.hooks = base64.b64decode(call.json.get("hooks", "")).decode(errors="replace")
             job.state, job.ended = "completed", time.time()
             if runner is not None:
                 self._remove(runner)

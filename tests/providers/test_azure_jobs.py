@@ -51,6 +51,11 @@ def test_slots_are_filled_under_names_that_stay_and_each_job_has_an_agent_of_its
     ids = {entry.id for entry in fake.agents.values()}
     jobs = [done(fake.queue("hostname")) for _ in range(3)]
     assert {job.result for job in jobs} == {"succeeded"}
+    for job in jobs:  # what its machine is, in the log of "Initialize job"
+        group, slot, image, end = job.logs[0].splitlines()
+        assert (group, end) == ("##[group]Mayfly", "##[endgroup]"), job.logs
+        assert slot.startswith("mayfly: slot az-"), job.logs
+        assert image.startswith("mayfly: image mayfly/azure:"), job.logs
     agents = {generation for job in jobs for generation in job.begun_by}
     assert len(agents) == 3
     assert fake.names() == [FIRST, SECOND]

@@ -52,6 +52,14 @@ def test_a_jobs_result_is_told_though_the_exit_code_never_is(slot: GitLabPool) -
     assert slot.ended(kept) == "success"
     assert (slot.fake.jobs[bad].exit_code, slot.fake.jobs[bad].failure) == (3, "script_failure")
     assert "afterwards" in slot.fake.jobs[bad].log
+    # However it ended, its log begins with what it ran on, and its script's ends with what it used.
+    for job, script in ((bad, "$ exit 3"), (late, "$ sleep 60"), (kept, "$ echo kept > a.txt")):
+        lines = [line.partition(" 01O ")[2] for line in slot.fake.jobs[job].log.splitlines()]
+        words = [line for line in lines if line.startswith(("mayfly: ", script))]
+        assert words[0].startswith("mayfly: slot gl-0 of box: "), lines
+        assert words[1].startswith("mayfly: image mayfly/gitlab:"), lines
+        assert words[2] == script, lines
+        assert words[3].startswith("mayfly: memory: "), lines
     assert slot.fake.jobs[late].failure == "job_execution_timeout"
     assert slot.fake.jobs[kept].uploaded is not None
     told = [(row["exit_code"], row["cause"], row["detail"]) for row in history(slot, 3)]

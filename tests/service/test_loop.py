@@ -53,6 +53,7 @@ from mayfly.core.state import begin
 from mayfly.core.stimuli import AgentStirred, OutputKept, WitnessesRead
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Passing
+from mayfly.edge.figures import Figures
 from mayfly.edge.history import History
 from mayfly.edge.log import Log
 from mayfly.edge.witness import Witnesses
@@ -65,6 +66,7 @@ from mayfly.service.clock import Clock
 from mayfly.service.command_handler import CommandHandler
 from mayfly.service.configuration import Configuration
 from mayfly.service.engine_observer import EngineSnapshot, HostSurvey, PollFailed
+from mayfly.service.figures_writer import FiguresWriter
 from mayfly.service.gpu_monitor import GpuMonitor
 from mayfly.service.ledger import Ledger
 from mayfly.service.loop import Loop, Parts
@@ -187,6 +189,7 @@ class Stage:
                 configuration=Configuration(
                     lambda: config, services, self.hands, report, log, clock
                 ),
+                figures=FiguresWriter(Figures(home)),
                 report=report,
                 recorder=Recorder(services.judge, self.recording),
                 clock=clock,

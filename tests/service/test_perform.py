@@ -14,6 +14,7 @@ from mayfly.core.stimuli import ActionDone
 from mayfly.core.workspace import Brought, Unbrought
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
+from mayfly.edge.figures import Figures
 from mayfly.edge.workspaces import Bounds, Workspaces
 from mayfly.engines.protocol import OutputListener
 from mayfly.engines.simulated.engine import SimulatedEngine
@@ -63,9 +64,8 @@ def test_a_gate_stays_shut_where_what_its_job_brings_is_not_there(
         tmp_path, cast("OutputListener", object()), per_agent=1, total=1, log_size=1
     )
     ends = EndWatch(engine, lambda *_: None, lambda *_: None)
-    performer = Performer(
-        world.host, engine, world.witnesses, output, ends, 1 << 20, kept, doors=Doors(tmp_path)
-    )
+    parts = (world.host, engine, world.witnesses, output, ends, 1 << 20, kept)
+    performer = Performer(*parts, doors=Doors(tmp_path), figures=Figures(tmp_path))
     performer.providers = {POOL: cast("Provider", Giving(brought))}
     if fault is not None:
         engine.fails("put_tree", fault)

@@ -7,11 +7,10 @@ from typing import Any
 
 from mayfly.cli.render import age, seconds, text
 from mayfly.cli.table import table
-from mayfly.core.quantities import spoken_size
+from mayfly.core.quantities import rounded_size
 
 Row = Mapping[str, Any]
 HEADINGS = ("SLOT", "JOB", "OWNER", "FOR", "CPUS", "MEMORY", "PROCS", "GPU", "LOAD", "GPU MEMORY")
-GIB, MIB = 1 << 30, 1 << 20
 
 
 def with_rates(before: Row, after: Row) -> dict[str, Any]:
@@ -86,8 +85,3 @@ def _of(held: object, most: object) -> str:
     if not isinstance(held, int):
         return "-"
     return rounded_size(held) + (f"/{rounded_size(most)}" if isinstance(most, int) else "")
-
-
-def rounded_size(value: int) -> str:
-    """In whole MiB below a GiB."""
-    return spoken_size(value // MIB * MIB if value < GIB else round(value / GIB * 10) * GIB // 10)

@@ -16,6 +16,7 @@ from mayfly.core.container_labels import labels_of
 from mayfly.core.model import (
     CA_TARGET,
     DOOR_TARGET,
+    FIGURES_TARGET,
     STOP_GRACE,
     BenchPlan,
     ContainerId,
@@ -156,11 +157,14 @@ def agent_plan(
     witness: str,
     log_max_size: int,
     door: str | None = None,
+    figures: str | None = None,
     agents: tuple[str, ...] = (),
 ) -> AgentPlan:
-    """The plan of the agent that is to be prepared; ``witness`` and ``door`` are its directories on the host.
+    """The plan of the agent that is to be prepared; ``witness``, ``door`` and ``figures`` are its directories
+    on the host.
 
-    ``door``: ``None`` where its pool lets it have no containers of its own. ``agents``: the patterns of the
+    ``door``: ``None`` where its pool lets it have no containers of its own. ``figures``: ``None`` where
+    nobody writes any for it (`SlotSpec.has_figures`). ``agents``: the patterns of the
     images that agents of this host are made of (`job_images.of_agents`).
     """
     spec, pool = action.spec, action.spec.pool
@@ -171,6 +175,8 @@ def agent_plan(
         mounts.append(Mount(pool.ca, CA_TARGET))
     if door is not None:
         mounts.append(Mount(door, DOOR_TARGET))
+    if figures is not None:
+        mounts.append(Mount(figures, FIGURES_TARGET))
     return AgentPlan(
         host=host,
         pool=pool.name,
@@ -277,6 +283,9 @@ def environment(spec: SlotSpec, generation: Generation) -> dict[str, str]:
         "NVIDIA_VISIBLE_DEVICES": ",".join(spec.lease) or "void",
         "MAYFLY_GENERATION": generation,
         "MAYFLY_SLOT": spec.name,
+        "MAYFLY_POOL": pool.name,
+        "MAYFLY_IMAGE": spec.reference or spec.image,
+        "MAYFLY_LINES": "1" if spec.has_job_lines else "",
         "MAYFLY_USER": pool.user,
         "MAYFLY_GROUPS": ",".join(pool.groups),
         "MAYFLY_SUDO": "1" if pool.sudo else "",

@@ -1,5 +1,5 @@
 """What each agent did with its GPUs, added up from reading to reading: peak memory, mean utilisation, energy,
-and the time for which the clocks were throttled.
+the time for which the clocks were throttled, and XIDs.
 
 An agent's own processes are those of its container and of containers that it has made. Where agents share a
 GPU, only what NVML says of these counts as its memory; all else is the GPU's, whoever caused it. A job of a
@@ -8,15 +8,17 @@ pool that is not to be disturbed is not looked at.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.gpu_health import Reading, Vitals, physical
 from mayfly.core.gpu_metering import UNMEASURED, Meter, Metered
 from mayfly.core.lifetime import busy_since
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Generation, GpuUse, PoolName, SlotName, SlotSpec, UseOf
+from mayfly.core.xids import Xid
 
+XIDS = 32  # different ones that are counted for an agent; a GPU that is well has none
 MIG = "MIG-"  # how the UUID of a part of a GPU begins
 
 
@@ -29,6 +31,7 @@ class DeviceSum:
     loads: int = 0
     samples: int = 0
     metered: Metered = field(default_factory=Metered)
+    xids: Mapping[int, int] = field(default_factory=dict)  # how often each was reported meanwhile
 
     def add(
         self, vitals: Vitals, agent: Agent, *, alone: bool, before: Meter | None, at: float
@@ -54,13 +57,25 @@ class DeviceSum:
         metered, since = self.metered, busy_since(agent)
         if before is not None and since is not None:
             metered = metered.add(before, meter(vitals, at), since)
-        return DeviceSum(
-            peak,
-            self.load + (load or 0),
-            self.loads + int(load is not None),
-            self.samples + 1,
-            metered,
+        return replace(
+            self,
+            peak=peak,
+            load=self.load + (load or 0),
+            loads=self.loads + int(load is not None),
+            samples=self.samples + 1,
+            metered=metered,
         )
+
+    def reported(self, xids: Iterable[Xid]) -> DeviceSum:
+        """With what the driver has reported of the device since the last reading."""
+        codes = [xid.code for xid in xids]
+        if not codes:
+            return self
+        after = dict(self.xids)
+        for code in codes:
+            if code in after or len(after) < XIDS:
+                after[code] = after.get(code, 0) + 1
+        return replace(self, xids=after)
 
     def told(self, uuid: str, use_of: UseOf, seconds: float | None) -> GpuUse:
         """What it comes to for a job that ran so many seconds; ``None``: it had none."""
@@ -85,6 +100,9 @@ class DeviceSum:
             watched=round(self.metered.watched, 1),
             use_of=use_of,
             partial=lacking > UNMEASURED,
+            xids=None
+            if self.peak is None and not self.samples
+            else {str(code): number for code, number in sorted(self.xids.items())},
         )
 
 
@@ -151,8 +169,13 @@ class Tally:
         return replace(self, sums=sums, meters={**self.meters, **meters})
 
     def _added(self, found: DeviceSum, uuid: str, reading: Reading, agent: Agent) -> DeviceSum:
+        if agent.pool in self.undisturbed:
+            return found
+        if reading.xids:
+            gpu = physical(uuid, reading.gpus or ())  # of a part of it nobody tells
+            found = found.reported(xid for xid in reading.xids if xid.uuid == gpu)
         vitals = reading.vitals.get(uuid)
-        if vitals is None or vitals.problem is not None or agent.pool in self.undisturbed:
+        if vitals is None or vitals.problem is not None:
             return found
         return found.add(
             vitals,

@@ -164,6 +164,7 @@ STOP_GRACE = 30  # seconds that a person's polite stop leaves the job at least
 CA_TARGET = "/etc/mayfly/ca.pem"  # where a container finds the pool's `ca`
 DOOR_TARGET = "/run/mayfly-docker"  # where an agent finds the socket that is its own
 DOOR_SOCKET = f"{DOOR_TARGET}/docker.sock"
+FIGURES_TARGET = "/run/mayfly-job"  # where its hooks find what the manager says of it
 
 
 # -- what the configuration says ------------------------------------------------------------
@@ -346,6 +347,8 @@ class PoolSpec:
     ca: str | None = None  # a PEM file of the host, mounted read-only
     cap_add: tuple[str, ...] = ()
     sudo: bool = False
+    # the first and the last lines of a job's log at its service say what it runs on and what it used
+    job_lines: bool = True
     # its jobs may have containers of their own. (Of these a fingerprint takes what an agent is told of them,
     # and only where they are allowed: see core/desire.py.)
     containers: bool = field(default=False, metadata=UNBAKED)
@@ -601,6 +604,18 @@ class SlotSpec:
         return self.pool.standby and self.engine.standby and shared
 
     @property
+    def has_job_lines(self) -> bool:
+        """Whether its jobs' logs begin and end with lines of the manager's: those of a service. What a job of
+        the embedded queue prints is the job's own, byte by byte.
+        """
+        return self.pool.job_lines and not self.embedded
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether the manager writes them where an agent can read them: its engine is on this host."""
+        return self.has_job_lines and self.engine.on_this_host
+
+    @property
     def stop_grace(self) -> int:
         """Seconds from somebody else's TERM until the kill: what an agent's client needs for its job. One at
         its gate ends at once.
@@ -849,6 +864,8 @@ class GpuUse:
     watched: float = 0.0  # seconds of the job that those are of
     use_of: UseOf = UseOf.GPU
     partial: bool = False  # some of the job was not measured
+    # how often the driver reported each XID meanwhile; None: nobody looked, or it is of an earlier Mayfly
+    xids: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

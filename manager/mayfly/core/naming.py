@@ -12,6 +12,7 @@ ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 GENERATION_LENGTH = 13
 TIME_LENGTH = 8  # base 36 milliseconds: enough until the year 2059
 HOST_ID_LENGTH = 12
+FIGURES = "figures"  # the directory of all agents' figures, in that of the state
 WITNESSES = "agents"  # the directory of all witnesses, in that of the state
 GATEWAY = "gateway"  # the directory of all doors, in that of the state
 BELONGING = (

@@ -22,6 +22,7 @@ _LONGEST = 9999 * 86400.0  # that is spoken of
 _MOST = 2**64
 LATEST = 253402300799.0  # 9999-12-31T23:59:59Z, the last second of the standard library's calendar
 NOBODY_AT_ALL = 2**32 - 1  # of users, the kernel's word for "none"
+_MIB, _GIB = 1024**2, 1024**3
 _DIGITS = re.compile(r"[0-9]{1,18}")
 
 
@@ -149,6 +150,11 @@ def spoken_size(size: int) -> str:
             return f"{amount:g}{unit}" if amount == int(amount) else f"{amount:.1f}{unit}"
         amount /= 1024
     return f"{amount:g}TiB" if amount == int(amount) else f"{amount:.1f}TiB"
+
+
+def rounded_size(size: int) -> str:
+    """The same in whole MiB below a GiB, and with one digit behind the point above."""
+    return spoken_size(size // _MIB * _MIB if size < _GIB else round(size / _GIB * 10) * _GIB // 10)
 
 
 def written_size(size: int) -> str | int:

@@ -17,7 +17,9 @@ ALIASES = {
     "/lib64": "/usr/lib64",
 }
 # Of a container, with all that is beneath.
-CONTAINERS_OWN = ("/run/mayfly", "/proc", "/sys", "/dev")
+CONTAINERS_OWN = (
+    *("/run/mayfly", "/run/mayfly-docker", "/run/mayfly-job", "/proc", "/sys", "/dev"),
+)
 LED_BY_ROOT = (  # root in an agent runs or reads what stands there
     "/opt/mayfly",
     "/etc/mayfly",

@@ -393,6 +393,11 @@ class PoolTable(Table):
         "sudo",
         "let jobs become root inside: Docker's default capabilities, no no-new-privileges",
     )
+    job_lines: bool = key(
+        model.PoolSpec,
+        "job_lines",
+        "have a job's log at its service begin with what it runs on and end with what it used",
+    )
     containers: bool = key(
         model.PoolSpec,
         "containers",

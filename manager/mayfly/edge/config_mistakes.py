@@ -142,7 +142,7 @@ def _waiting(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[W
     """What is said of a service's jobs and token, in a pool that has none, or against itself."""
     if pool.provider in providers and pool.embedded:
         defaults = {one.name: one.default for one in fields(model.PoolSpec)}
-        for name in ("stuck_after", "cancel_stuck", "token_expires"):
+        for name in ("stuck_after", "cancel_stuck", "token_expires", "job_lines"):
             if getattr(pool, name) != defaults[name]:
                 yield (name,), "has no meaning here: the embedded queue is no service"
     elif pool.cancel_stuck and not pool.stuck_after:

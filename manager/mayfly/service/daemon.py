@@ -37,6 +37,7 @@ from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Refused
 from mayfly.edge.fetched_images import FetchedImages
+from mayfly.edge.figures import Figures
 from mayfly.edge.free_memory import few_arenas
 from mayfly.edge.gateway_control import GatewayControl
 from mayfly.edge.gpu_clocks import GpuClocks
@@ -63,6 +64,7 @@ from mayfly.service.control import Control
 from mayfly.service.end_watch import EndWatch
 from mayfly.service.engine_observer import EngineObserver
 from mayfly.service.fetched_images import OldImages
+from mayfly.service.figures_writer import FiguresWriter
 from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_check_metrics import GpuCheckCollector
 from mayfly.service.gpu_document import with_users
@@ -154,7 +156,7 @@ def _run(
     stack: ExitStack,
 ) -> None:
     state_dir = Path(config.host.state_dir)
-    reader, doors = HistoryReader(state_dir), Doors(state_dir)
+    reader, doors, figures = HistoryReader(state_dir), Doors(state_dir), Figures(state_dir)
     witnesses = _witnesses(state_dir, engine)
     board, clock, metrics = StatusBoard(), Clock(), Metrics(config)
     inbox: SimpleQueue[Message] = SimpleQueue()
@@ -195,6 +197,7 @@ def _run(
         Performer(
             *parts,
             doors=doors,
+            figures=figures,
             key=key,
             still_wanted=lambda one: _is_wanted(loop.state.memory.agents.get(one)),
             clocks=_watching_locked(memory),
@@ -205,10 +208,11 @@ def _run(
         engine, host, claim, inbox, lambda: loop.state, ends, witnesses.overfull, key, doors
     )
     activity = ActivityWatch(engine, lambda: _awaited(ends, loop.state.memory), inbox.put)
-    prober, gpus, slurm = (
+    prober, gpus, slurm, writer = (
         IsolationProber(engine, host, inbox.put),
         GpuMonitor(inbox.put, engine, clock.now),
         SlurmKeeper(inbox.put),
+        FiguresWriter(figures),
     )
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
@@ -233,6 +237,7 @@ def _run(
                 unsent=workspaces.unsent,
             ),
             configuration=Configuration(reload, services, workers, report, log, clock),
+            figures=writer,
             report=report,
             recorder=Recorder(services.judge, recording),
             clock=clock,
@@ -293,7 +298,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, activity, notifier, *old, gpus, services)
+    _stop(observer, mounts, prober, activity, notifier, *old, gpus, writer, services)
     slurm.leave(loop.state.memory)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)

@@ -38,6 +38,7 @@ from mayfly.service.clock import Clock
 from mayfly.service.command_handler import CommandHandler
 from mayfly.service.configuration import Configuration
 from mayfly.service.engine_observer import EngineDenied, HostSurvey
+from mayfly.service.figures_writer import FiguresWriter
 from mayfly.service.ledger import Ledger
 from mayfly.service.messages import Message, Reload, Sight, Stop, stimuli_of
 from mayfly.service.pending_command import PendingCommand
@@ -62,6 +63,7 @@ class Parts:
     recorder: Recorder
     clock: Clock
     configuration: Configuration
+    figures: FiguresWriter
     cursor: Callable[[], EventCursor | None]  # the last event of the Engine that is in the inbox
 
 
@@ -203,6 +205,7 @@ class Loop:
         parts, gpus = self._parts, self._parts.requests.gpus
         gpus.watch(self.state.gpus.watching)
         gpus.publish(self.state, now)
+        parts.figures.publish(self.state)
         if self._ground.info is None and world.engine_error is None:
             return  # what was not looked at yet is neither there nor missing: no slot is held for that
         error, rejected = parts.ledger.disk_error, parts.configuration.rejected

@@ -48,6 +48,7 @@ from mayfly.core.stimuli import ClocksHandled
 from mayfly.core.workspace import Brought, Unbrought, owner
 from mayfly.edge.doors import Doors
 from mayfly.edge.faults import Fault, Passing, Refused, Unbringable
+from mayfly.edge.figures import Figures
 from mayfly.edge.gate import frame
 from mayfly.edge.gpu_clocks import GpuClocks
 from mayfly.edge.patience import comes_true
@@ -121,6 +122,7 @@ class Performer:
         results: ResultStore | None = None,
         *,
         doors: Doors,
+        figures: Figures,
         key: str = "",
         still_wanted: Callable[[Generation], bool] = lambda _: True,
         clocks: GpuClocks | None = None,
@@ -137,6 +139,7 @@ class Performer:
         self._workspaces = workspaces
         self._results = results
         self._doors = doors
+        self._figures = figures
         self._key = key
         self.providers: Mapping[
             PoolName, Provider
@@ -237,6 +240,7 @@ class Performer:
             witness=str(self._witnesses.make(action.generation)),
             log_max_size=self._log_max_size,
             door=str(self._doors.make(action.generation)) if action.spec.pool.containers else None,
+            figures=str(self._figures.make(action.generation)) if action.spec.has_figures else None,
             agents=self.images_of_agents,
         )
         container = self._engine.prepare(plan, wanted=lambda: self._still_wanted(action.generation))
@@ -338,4 +342,5 @@ class Performer:
             self._engine.give_up(generation)
             self._doors.remove(generation)
         self._enrolments.pop(generation, None)
+        self._figures.remove(generation)
         self._witnesses.remove(generation)
