@@ -11,7 +11,6 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -238,30 +237,45 @@ def test_azure_s_agent_is_given_the_first_lines_beside_what_the_image_says(
 # -- the figures ---------------------------------------------------------------------------------------------
 
 
+def beside(tmp_path: Path, meanwhile: str) -> str:
+    """What the last lines are beside figures, where that is done in place of each wait for a reading."""
+    place = tmp_path / "figures"
+    place.mkdir(exist_ok=True)
+    (place / "last").write_text("mayfly: reading 0\n")
+    text = (AGENTS / "job-lines").read_text().replace("/run/mayfly-job", str(place))
+    assert text.count("sleep 0.2") == 1
+    copy = script(tmp_path / "job-lines", text.replace("sleep 0.2", meanwhile))
+    return shown(
+        subprocess.run(["/bin/sh", copy, "last"], capture_output=True, text=True, check=True)
+    )
+
+
+def test_the_last_lines_wait_for_one_more_reading_and_not_for_long(tmp_path: Path) -> None:
+    read = f"printf 'mayfly: reading 1\\nmayfly: more\\n' >{tmp_path}/figures/last"
+    assert beside(tmp_path, read) == "mayfly: reading 1\nmayfly: more\n"
+    assert beside(tmp_path, f"printf . >>{tmp_path}/waits") == "mayfly: reading 0\n"
+    assert (tmp_path / "waits").read_text() == "." * 11
+    assert beside(tmp_path, f"rm -f {tmp_path}/figures/last") == "mayfly: reading 0\n"
+    assert beside(tmp_path, "false") == "mayfly: reading 0\n"
+
+
 @pytest.mark.engine
 def test_a_job_reads_its_figures_and_cannot_write_them(
-    start: Callable[..., Agent], tmp_path: Path, until: Any
+    start: Callable[..., Agent], tmp_path: Path
 ) -> None:
     figures, mine = Figures(tmp_path / "state"), Generation("0" * 13)
     (tmp_path / "state").mkdir(mode=0o700)
     place = figures.make(mine)
-    figures.write(mine, {"first": "mayfly: slot test-0\n", "last": "mayfly: at first\n"})
+    files = {"first": "mayfly: slot test-0\n", "last": "mayfly: at last\n"}
+    figures.write(mine, files)
     agent = start(binds={str(place): {"bind": "/run/mayfly-job", "mode": "ro"}})
-    agent.take(
+    tries = "'touch x' 'rm first' 'mv last first' 'mkdir y' 'ln first z' 'chmod 777 .'"
+    told = agent.run(
         *("sh", "-c"),
-        "cd /run/mayfly-job; for try in 'touch x' 'rm first' 'mv last first' 'mkdir y'; do $try; done 2>&1 | "
-        "grep -c 'Read-only file system'; sh /opt/mayfly/job-lines first; echo asks >/tmp/asks; "
-        "/opt/mayfly/job-lines last; sh /opt/mayfly/job-lines last; sh /opt/mayfly/job-lines; echo code $?",
+        f"cd /run/mayfly-job; for try in {tries}; do $try && echo done; done 2>/dev/null; cat first last",
     )
-    until(lambda: "asks" in agent.root("cat", "/tmp/asks"))
-    # What the manager reads next comes in time to be told; then nothing is new, which is not waited for long.
-    figures.write(mine, {"last": "mayfly: at last\n"})
-    assert agent.wait() == 0
-    told = [line for line in agent.output().splitlines() if not line.startswith(MEMORY)]
-    assert told == ["4", "mayfly: slot test-0", *["mayfly: at last"] * 2, "code 0"]
-    assert "mayfly: memory: " in agent.output()
-    assert "usage: job-lines" in agent.errors()
-    assert sorted(path.name for path in place.iterdir()) == ["first", "last"]
+    assert told == "".join(files.values())
+    assert {path.name: path.read_text() for path in place.iterdir()} == files
 
 
 def test_figures_are_replaced_whole_and_gone_with_their_agent(tmp_path: Path) -> None:

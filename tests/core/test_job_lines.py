@@ -60,7 +60,7 @@ def spec(**more: object) -> SlotSpec:
     return replace(named, **more)  # type: ignore[arg-type]
 
 
-def read(at: float, *, xids: tuple[Xid, ...] = (), **vitals: Vitals) -> Reading:
+def read(at: float, *xids: Xid, **vitals: Vitals) -> Reading:
     seen = {uuid.replace("_", "-"): one for uuid, one in vitals.items()}
     return Reading(at, at, "570.86.15", (12, 8), (H100, SPLIT), seen, xids)
 
@@ -119,14 +119,15 @@ def test_they_say_each_xid_of_its_own_gpu_and_how_often_it_came() -> None:
     codes = [31, 31, 43]
     later = read(
         NOW + 2,
-        xids=(*(Xid("GPU-5a1f", code, NOW + 1) for code in codes), Xid("GPU-77aa", 79, NOW + 1)),
+        *(Xid("GPU-5a1f", code, NOW + 1) for code in codes),
+        Xid("GPU-77aa", 79, NOW + 1),
         GPU_5a1f=busy(NOW + 2),
     )
     told = last(one, known(one, read(NOW, GPU_5a1f=busy(NOW)), later))
     assert ", XID 31 (2 times), 43\n" in told
     assert "79" not in told
     # One that answers nothing any more has its XIDs told all the same.
-    lost = read(NOW + 4, xids=(Xid("GPU-5a1f", 79, NOW + 3),), GPU_5a1f=Vitals(problem="lost"))
+    lost = read(NOW + 4, Xid("GPU-5a1f", 79, NOW + 3), GPU_5a1f=Vitals(problem="lost"))
     assert ", XID 31 (2 times), 43, 79\n" in last(
         one, known(one, read(NOW, GPU_5a1f=busy(NOW)), later, lost)
     )
@@ -136,8 +137,7 @@ def test_a_storm_of_different_xids_is_bounded() -> None:
     one = agent("GPU-5a1f", opened=NOW)
     storm = tuple(Xid("GPU-5a1f", code, NOW) for code in range(1000))
     (use,) = (
-        known(one, read(NOW + 1, xids=storm, GPU_5a1f=busy(NOW + 1))).tally.use_of(one, NOW + 1)
-        or ()
+        known(one, read(NOW + 1, *storm, GPU_5a1f=busy(NOW + 1))).tally.use_of(one, NOW + 1) or ()
     )
     assert use.xids is not None
     assert len(use.xids) == 32

@@ -98,6 +98,7 @@ slots = 3
 gpus = ["GPU-8f2c1111", "MIG-77aa", 0]
 cuda = "12.8"
 cuda_compat = true
+job_lines = false
 image = "registry.lab/ci/agent:7"
 job_images = []
 labels = ["gpu", "a100"]
@@ -260,6 +261,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             gpus=("GPU-8f2c1111", "MIG-77aa", 0),
             cuda="12.8",
             cuda_compat=True,
+            job_lines=False,
             image="registry.lab/ci/agent:7",
             embedded=False,
             settings=AzureSettings(

@@ -191,6 +191,7 @@ ELSEWHERE = {
         "releases",  # tests/providers/test_client_release.py
         *("default_image", "helper_image"),  # tests/providers/test_gitlab.py
         *("stuck_after", "cancel_stuck", "token_expires"),  # tests/providers/test_waiting.py
+        "job_lines",  # tests/core/test_job_lines.py, tests/service/test_figures_writer.py
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
     "operations": ("keep_failed",),

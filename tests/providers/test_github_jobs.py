@@ -49,8 +49,8 @@ def test_each_agent_does_one_job_and_is_gone_with_its_registration(filled: GitHu
     assert [job.log for job in jobs] == [f"done by Linux\n1000\n{scores}"] * 3
     assert len({job.runner for job in jobs}) == 3
     for job in jobs:  # in steps of their own, the first lines and the last
-        begins = ("A job started hook", "mayfly: slot gh-", f"mayfly: image {filled.tag} (sha256:")
-        begins += ("A job completed hook", "mayfly: memory: ")
+        begins = ["A job started hook", "mayfly: slot gh-", f"mayfly: image {filled.tag} (sha256:"]
+        begins += ["A job completed hook", "mayfly: memory: "]
         lines = job.hooks.splitlines()
         assert len(lines) == len(begins), job.hooks
         assert all(map(str.startswith, lines, begins)), job.hooks

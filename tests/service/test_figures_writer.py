@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mayfly.core.gpus import Gpus
-from mayfly.core.memory import Memory
+from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Config, Desired, HostId, HostSpec
 from mayfly.core.state import State, begin
 from mayfly.edge.figures import Figures
@@ -17,10 +17,10 @@ from tests.harness import until
 ONE = agent("GPU-5a1f", opened=NOW)
 
 
-def state(gpus: Gpus, *agents: object) -> State:
+def state(gpus: Gpus, *agents: Agent) -> State:
     config = Config(HostSpec("box1"), ())
     begun = begin(HostId("h"), "run1", config, Memory(), Gpus(), 0)
-    memory = replace(begun.memory, agents={one.generation: one for one in agents})  # type: ignore[attr-defined]
+    memory = replace(begun.memory, agents={one.generation: one for one in agents})
     return replace(begun, memory=memory, gpus=gpus, desired=Desired((spec(lease=ONE.lease),)))
 
 

@@ -27,14 +27,32 @@ def pool(engine: PrivateEngine, server: GiteaServer) -> Iterator[GiteaPool]:
         yield one
 
 
-def test_two_jobs_at_once_see_their_own_gpu_each(pool: GiteaPool) -> None:
+def test_two_jobs_at_once_see_their_own_gpu_each_and_their_logs_say_what_it_did(
+    pool: GiteaPool,
+) -> None:
     pool.manager.start()
-    runs = [pool.dispatch(f"{PLACE}/nvidia-smi -L; {WAITS}") for _ in range(2)]
+    runs = [pool.dispatch(f"{PLACE}/nvidia-smi -L; {WAITS}; exit {code}") for code in (0, 3)]
     for run in runs:
         pool.began(run)
     for slot in ("g-0", "g-1"):
         pool.manager.in_phase("busy", slot)
         pool.go_on(slot)
-    assert [pool.ended(run) for run in runs] == ["success", "success"]
+    assert [pool.ended(run) for run in runs] == ["success", "failure"]
     seen = [{gpu for gpu in map(uuid, range(2)) if gpu in pool.log(run)} for run in runs]
     assert sorted(map(sorted, seen)) == [[uuid(0)], [uuid(1)]]
+    for run, code in zip(runs, (0, 3), strict=True):
+        (gpu,) = (gpu for gpu in map(uuid, range(2)) if gpu in pool.log(run))
+        told = [line.partition("mayfly: ")[2] for line in pool.log(run).splitlines()]
+        told = [line for line in told if line]
+        slot, image, device, driver, *last = told
+        assert slot.startswith("slot g-"), told
+        assert image.startswith("image mayfly/gitea:real-"), told
+        assert device.startswith(f"GPU {gpu}: "), told
+        assert driver.startswith("driver "), told
+        # Which step is the last nobody knows: after a short one that did well nothing is said.
+        if code or last:
+            memory, used, until = last
+            assert memory.startswith("memory: "), told
+            assert used.startswith(f"GPU {gpu}: "), told
+            assert " at most" in used, told
+            assert until.startswith("measured until "), told
