@@ -27,21 +27,23 @@ PARTS = {
     "azure": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
         *("jobs that wait", "cancelling a job that waits", "service principal", "updates"),
-        *("a job that init runs", "a job with containers"),
+        *("a job that init runs", "a job with containers", "the lines of a job's log"),
     ),
     "gitea": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
         *("cancelled jobs", "a job that init runs", "a job with containers"),
+        "the lines of a job's log",
     ),
     "github": (
         *("registration", "list of agents", "a job from start to end", "removal", "GitHub App"),
         *("runner groups", "jobs that wait", "cancelling a job that waits", "the token's end"),
         *("scale sets", "updates", "a job that init runs", "a job with containers"),
+        "the lines of a job's log",
     ),
     "gitlab": (
         *("registration", "list of agents", "a job from start to end", "no new job", "removal"),
         *("jobs that wait", "cancelling a job that waits", "the token's end"),
-        *("a job that init runs", "a job with containers"),
+        *("a job that init runs", "a job with containers", "the lines of a job's log"),
     ),
 }
 

@@ -163,8 +163,8 @@ def test_a_measured_job_s_gpu_is_said_not_to_have_been_looked_at() -> None:
 
 
 def test_nothing_is_said_of_a_job_that_has_not_begun_or_where_nvml_does_not_answer() -> None:
-    waiting = agent("GPU-5a1f")
-    assert last(waiting, known(waiting, read(NOW))) == ""
+    waiting = replace(agent("GPU-5a1f"), opened=NOW, confirmed=Phase.IDLE)
+    assert last(waiting, known(waiting, read(NOW, GPU_5a1f=busy(NOW)))) == ""
     one = agent("GPU-5a1f", opened=NOW)
     silent = replace(read(NOW + 2), problem="NVML does not answer")
     assert last(one, known(one, silent)) == ""

@@ -43,6 +43,7 @@ def filled(pools: AzurePool) -> AzurePool:
     return pools
 
 
+@pytest.mark.seen("azure", "the lines of a job's log", with_="fake")
 def test_slots_are_filled_under_names_that_stay_and_each_job_has_an_agent_of_its_own(
     filled: AzurePool,
 ) -> None:

@@ -36,6 +36,7 @@ def filled(pools: GitHubPool) -> GitHubPool:
     return pools
 
 
+@pytest.mark.seen("github", "the lines of a job's log", with_="fake")
 def test_each_agent_does_one_job_and_is_gone_with_its_registration(filled: GitHubPool) -> None:
     script = f"echo done by $RUNNER_OS; id -u; {SCORES}"
     jobs = [filled.fake.queue(script) for _ in range(3)]

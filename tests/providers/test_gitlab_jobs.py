@@ -43,6 +43,7 @@ def test_idle_and_busy_are_confirmed_by_the_clients_lines(slot: GitLabPool) -> N
     assert slot.ended(job) == "canceled"
 
 
+@pytest.mark.seen("gitlab", "the lines of a job's log", with_="fake")
 def test_a_jobs_result_is_told_though_the_exit_code_never_is(slot: GitLabPool) -> None:
     bad = slot.fake.submit("exit 3", after=["echo afterwards"], tags=["gpu"])
     assert slot.ended(bad) == "failed"

@@ -34,17 +34,20 @@ class JobLines:
     last: str = ""  # lines as of the last reading; "": there is no reading to tell of
 
 
-def of_all(state: State) -> dict[Generation, JobLines]:
-    """What is to be said of every agent of this moment."""
+def of_all(state: State, before: Mapping[Generation, JobLines]) -> dict[Generation, JobLines]:
+    """What is to be said of every agent of this moment; ``before`` is what was to be said until now."""
     specs = {spec.name: spec for spec in state.desired.slots if spec.has_figures}
     if not specs:
         return {}
-    host, gpus = state.config.host.name, state.gpus
-    return {
-        agent.generation: JobLines(first(agent, spec, host, gpus), last(agent, gpus))
-        for agent in state.memory.agents.values()
-        if not agent.settled and (spec := specs.get(agent.slot)) is not None
-    }
+    found: dict[Generation, JobLines] = {}
+    for agent in state.memory.agents.values():
+        spec = specs.get(agent.slot)
+        if agent.settled or spec is None:
+            continue
+        known = before.get(agent.generation)
+        begun = known.first if known else first(agent, spec, state.config.host.name, state.gpus)
+        found[agent.generation] = JobLines(begun, last(agent, state.gpus))
+    return found
 
 
 def first(agent: Agent, spec: SlotSpec, host: str, gpus: Gpus) -> str:
@@ -87,9 +90,11 @@ def _name(uuid: str, known: Sequence[Gpu]) -> str:
 
 
 def last(agent: Agent, gpus: Gpus) -> str:
-    """What the agent's job has used of its GPUs until the last reading; "": it has none, or has not begun."""
+    """What the agent's job has used of its GPUs until the last reading; "": it has none, or is not known to
+    run.
+    """
     reading = gpus.reading
-    if not agent.lease or agent.opened is None or reading is None or reading.problem is not None:
+    if not agent.lease or not agent.busy or reading is None or reading.problem is not None:
         return ""
     uses = gpus.tally.use_of(agent, reading.began)
     if uses is None:

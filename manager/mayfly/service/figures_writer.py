@@ -39,7 +39,7 @@ class FiguresWriter:
         if self._of and all(map(operator.is_, of, self._of)):
             return
         self._of = of
-        wanted = job_lines.of_all(state)
+        wanted = job_lines.of_all(state, self._wanted)
         if wanted == self._wanted and not self._left:
             return
         self._wanted = wanted

@@ -27,6 +27,8 @@ def pool(engine: PrivateEngine, server: GiteaServer) -> Iterator[GiteaPool]:
         yield one
 
 
+@pytest.mark.seen("gitea", "the lines of a job's log", with_="client")
+@pytest.mark.seen("gitea", "the lines of a job's log", with_="server")
 def test_two_jobs_at_once_see_their_own_gpu_each_and_their_logs_say_what_it_did(
     pool: GiteaPool,
 ) -> None:
