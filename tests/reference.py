@@ -14,6 +14,8 @@ from typing import Any
 
 import typer.main
 
+from mayfly.cli.examples import EXAMPLES
+from mayfly.cli.help_topics import TOPICS
 from mayfly.cli.verbs import app
 from mayfly.core.admission import (
     create,
@@ -59,6 +61,7 @@ TABLES = {
 def sections() -> dict[tuple[str, str], str]:
     """Every generated part, by page and marker."""
     found = {("cli.md", "verbs"): "\n".join(_verbs())}
+    found["cli.md", "exit-codes"] = "\n".join(_exit_codes())
     found |= {
         ("configuration.md", name): "\n".join(_keys(schema()["$defs"][table]))
         for name, table in TABLES.items()
@@ -131,6 +134,22 @@ def _verb(name: str, command: Any) -> Iterator[str]:
         for option in options:
             yield f"| `{_option(option)}` | {option.help} |"
         yield ""
+    yield "```sh"
+    for example in EXAMPLES[name]:
+        yield f"# {example.does}"
+        yield example.typed
+    yield "```"
+    yield ""
+
+
+def _exit_codes() -> Iterator[str]:
+    topic = TOPICS["exit-codes"]
+    yield topic.about
+    yield ""
+    yield "| exit | means |"
+    yield "|---|---|"
+    for code, means in topic.terms:
+        yield f"| {code} | {means} |"
 
 
 def _argument(parameter: Any) -> str:

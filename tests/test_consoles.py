@@ -8,10 +8,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
@@ -19,6 +17,7 @@ import typer
 from mayfly.cli.verbs import app
 from mayfly.service.pending_command import Answer
 from tests.cli.conftest import COMMAND
+from tests.command_lines import bare, parsed, simple
 from tests.fakes.nvml import Hardware
 from tests.pages import ROOT, Console, assert_is_there, consoles
 from tests.service.standin import StandIn, slot, status
@@ -130,40 +129,6 @@ def test_each_is_run_by_a_test_or_says_why_not(console: Console) -> None:
 def test_no_runner_is_of_a_block_that_is_gone() -> None:
     there = {console.page for console in CONSOLES} | {named(console) for console in CONSOLES}
     assert RUN.keys() <= there
-
-
-def simple(command: str) -> Iterator[list[str]]:
-    """The words of each simple command of a line."""
-    lexer = shlex.shlex(command, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    words: list[str] = []
-    for word in lexer:
-        if set(word) <= set("<>"):
-            next(lexer)  # a file
-        elif set(word) <= set("();<>|&"):
-            yield words
-            words = []
-        else:
-            words.append(word)
-    yield words
-
-
-def bare(words: list[str]) -> list[str]:
-    """Without sudo, env, the variables and a loop's words before a command."""
-    before = ("sudo", "env", "until", "do", "done")
-    while words and (words[0] in before or re.fullmatch(r"\w+=.*", words[0])):
-        words = words[1:]
-    return words
-
-
-def parsed(group: Any, words: list[str]) -> None:
-    """Click's own reading of a command line, all but the doing."""
-    context = group.make_context("mayfly", list(words))
-    while hasattr(group, "resolve_command"):
-        name, group, rest = group.resolve_command(
-            context, [*context._protected_args, *context.args]
-        )
-        context = group.make_context(name, rest, parent=context)
 
 
 @pytest.mark.parametrize("console", CONSOLES, ids=named)

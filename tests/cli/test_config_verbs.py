@@ -466,18 +466,6 @@ def test_without_a_verb_it_helps_and_with_a_wrong_one_it_says_so(mayfly: Mayfly)
     assert "status" in ran.err
 
 
-def test_help_is_what_a_newcomer_types(mayfly: Mayfly) -> None:
-    assert mayfly("--help").out == mayfly_help("help")
-    assert mayfly("status", "--help").out == mayfly_help("help", "status")
-
-
-def mayfly_help(*words: str) -> str:
-    """What the bare command prints; the fixture puts options before the verb."""
-    ran = copies.command(*words, environment=environment())
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
-
-
 def test_version(mayfly: Mayfly) -> None:
     from mayfly import __version__
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from dataclasses import replace
 
 import pytest
 
-from mayfly.cli import client
 from mayfly.core.commands import (
     Caller,
     Command,
@@ -27,9 +25,9 @@ from mayfly.core.commands import (
 )
 from mayfly.core.quantities import parse_time
 from mayfly.service.pending_command import Answer
-from tests.cli.conftest import COMMAND, Answers, Mayfly
-from tests.service.standin import StandIn, job, slot, status
-from tests.terminal import Terminal, environment
+from tests.cli.conftest import Answers, Mayfly
+from tests.service.standin import StandIn, slot, status
+from tests.terminal import Terminal
 
 OnTerminal = Callable[..., Terminal]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -154,61 +152,6 @@ def test_reload_tells_what_changes(manager: StandIn, mayfly: Mayfly, answers: An
     )
     ran = mayfly("reload")
     assert (ran.code, ran.err) == (1, "mayfly: config.toml: no\n")
-
-
-# -- completion ------------------------------------------------------------------------------------
-
-
-def complete(line: str, socket: str) -> tuple[str, str, float]:
-    """What bash would be offered for a line."""
-    words = line.split(" ")
-    began = time.monotonic()
-    done = subprocess.run(
-        COMMAND,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(
-            _MAYFLY_COMPLETE="complete_bash",
-            COMP_WORDS=line,
-            COMP_CWORD=str(len(words) - 1),
-            MAYFLY_HOST__SOCKET=socket,
-        ),
-    )
-    return done.stdout.strip(), done.stderr, time.monotonic() - began
-
-
-def test_slots_are_completed(manager: StandIn) -> None:
-    offered, _, _ = complete("mayfly drain loc", str(manager.path))
-    assert offered.split() == ["local-0", "local-1"]
-    assert complete("mayfly drain local-0 loc", str(manager.path))[0].split() == ["local-1"]
-    assert complete("mayfly describe local-1", str(manager.path))[0].split() == ["local-1"]
-
-
-def test_jobs_that_have_not_ended_classes_and_states_are_completed(manager: StandIn) -> None:
-    manager.account.rows = {"j1": job("j1"), "j2": job("j2", state="running"), "k": job("k")}
-    path = str(manager.path)
-    assert complete("mayfly cancel j", path)[0].split() == ["j2", "j1"]
-    assert complete("mayfly cancel j1 j", path)[0].split() == ["j2"]
-    assert complete("mayfly jobs --why k", path)[0].split() == ["k"]
-    assert complete("mayfly submit --after j1", path)[0].split() == ["j1"]
-    assert complete("mayfly submit --priority n", path)[0].split() == ["normal"]
-    assert complete("mayfly jobs --state l", path)[0].split() == ["lost"]
-
-
-def test_without_a_manager_completion_is_silent(tmp_path: object) -> None:
-    assert complete("mayfly drain loc", "/nowhere/at/all.sock")[:2] == ("", "")
-
-
-def test_a_manager_that_hangs_delays_completion_by_a_moment_only(manager: StandIn) -> None:
-    path = manager.path.with_name("deaf.sock")
-    deaf = socket.socket(socket.AF_UNIX)
-    deaf.bind(str(path))
-    deaf.listen(5)
-    offered, told, seconds = complete("mayfly drain loc", str(path))
-    assert (offered, told) == ("", "")
-    assert seconds < client.SECONDS / 4, "of what every other verb waits"
-    deaf.close()
 
 
 @pytest.mark.parametrize(

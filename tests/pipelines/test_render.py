@@ -357,10 +357,3 @@ def test_all_versions_are_those_of_the_pools_or_of_a_file(
         file = tmp_path / "offers"
         file.write_bytes(wrong)
         assert sentence in render(folder, "--all", *LOCAL, "--cuda-from", str(file)).err
-
-
-def test_completion_knows_the_services() -> None:
-    from mayfly.cli.verbs_pipeline import complete_service
-
-    assert complete_service("g") == ["github", "gitlab"]
-    assert "local" in complete_service("")

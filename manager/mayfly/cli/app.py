@@ -15,6 +15,11 @@ from mayfly.cli.clean_terminal import finish, guard, let_go
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 
+# Typer's options of before, which there are still.
+COMPLETION = {
+    "--install-completion": ["completion", "--install"],
+    "--show-completion": ["completion"],
+}
 UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE})
 
 
@@ -23,9 +28,13 @@ def main() -> None:
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may have no é, and no …
+    if "_MAYFLY_COMPLETE" in os.environ:  # a shell asks what could be typed
+        from mayfly.cli.shell_completion import answer  # noqa: PLC0415
+
+        answer(os.environ)
+    if sys.argv[1:2] and sys.argv[1] in COMPLETION:
+        sys.argv[1:2] = COMPLETION[sys.argv[1]]
     guard()
-    if sys.argv[1:2] == ["help"]:  # what is typed first by whoever knows no option
-        sys.argv[1:] = [*sys.argv[2:], "--help"]
     try:
         try:
             _run()

@@ -47,11 +47,11 @@ OF_ROOT = (
 OF_THIS_HOST = frozenset(
     {
         *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
-        *("images", "notify", "relay"),
+        *("images", "notify", "relay", "completion", "help"),
     }
 )
 # Verbs that no option before them means anything to.
-PLAIN = ("install", "images list", "images select", "config schema")
+PLAIN = ("install", "images list", "images select", "config schema", "completion", "help")
 VERBS = frozenset(
     (
         *(
@@ -59,6 +59,7 @@ VERBS = frozenset(
             "top",
             "bugreport",
             "cancel",
+            "completion",
             "config",
             "cordon",
             "describe",
@@ -71,6 +72,7 @@ VERBS = frozenset(
         ),
         *(
             "health",
+            "help",
             "history",
             "images",
             "init",

@@ -7,7 +7,6 @@ table to what Typer is told of the same verbs.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -50,8 +49,7 @@ VERBS = {
 
 def run(typed: Sequence[str]) -> int | None:
     """Do what was typed; its exit code, or ``None`` where that is Typer's to read."""
-    completes = os.environ.get("_MAYFLY_COMPLETE")  # a shell asks what could be typed
-    verb = VERBS.get(typed[0]) if typed and not completes else None
+    verb = VERBS.get(typed[0]) if typed else None
     options = read(verb, typed[1:]) if verb is not None else None
     if verb is None or options is None:
         return None

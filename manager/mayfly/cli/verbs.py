@@ -5,10 +5,13 @@ A verb is imported when it is typed, and imports what only it needs when it runs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -16,7 +19,7 @@ from typer.core import TyperGroup, TyperOption
 
 from mayfly import __version__
 from mayfly.cli.box_completion import complete_box
-from mayfly.cli.help_words import worded
+from mayfly.cli.help_words import completed, short, worded
 from mayfly.cli.options import (
     HOST,
     HOST_HELP,
@@ -70,6 +73,8 @@ VERBS = {
     "config": "verbs_config",
     "images": "verbs_images",
     "notify": "verbs_notify",
+    "completion": "verbs_completion",
+    "help": "verbs_help",
 }
 # What follows `submit` belongs to the job's command.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -84,10 +89,10 @@ def _made(name: str) -> Any:
     found = vars(import_module(f"mayfly.cli.{VERBS[name]}"))
     several = found.get(f"{name}_app")
     if several is not None:
-        return worded(with_host(name, typer.main.get_group(several)))
+        return worded(with_host(name, typer.main.get_group(several)), name)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, context_settings=SETTINGS.get(name))(found[name])
-    return worded(with_host(name, typer.main.get_command(alone)))
+    return worded(with_host(name, typer.main.get_command(alone)), name)
 
 
 def with_host(name: str, command: Any) -> Any:
@@ -116,6 +121,25 @@ def _named(ctx: Any, _: object, boxes: str | None) -> None:
         ctx.obj = replace(where(ctx), host=boxes)
 
 
+def sentence(name: str) -> str:
+    """What a verb does, out of its source: making all verbs takes most of a second."""
+    spec = find_spec(f"mayfly.cli.{VERBS[name]}")
+    try:
+        text = Path(spec.origin or "").read_text(encoding="utf-8") if spec is not None else ""
+    except OSError:
+        text = ""
+    own = re.search(rf'^def {name}\(.*?^    """(.*?)(?:"""|\n)', text, re.DOTALL | re.MULTILINE)
+    group = re.search(rf'^{name}_app = typer\.Typer\(\s*help="(.*?)"', text, re.MULTILINE)
+    found = own or group
+    return short(found[1]) if found else ""
+
+
+def subverbs(name: str) -> list[str]:
+    """The verbs of a group; none where the verb is none."""
+    command = _made(name)
+    return list(command.list_commands(None)) if hasattr(command, "list_commands") else []
+
+
 class _Made(Mapping[str, Any]):
     """Every verb as a command, made when it is asked for, and once."""
 
@@ -136,6 +160,17 @@ class _Verbs(TyperGroup):
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
         self.commands = cast("MutableMapping[str, Any]", _Made())
+        for parameter in self.params:
+            completed(parameter, "")
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """The verbs that begin so; none is imported for it."""
+        from typer._click.core import Command  # noqa: PLC0415  where a shell asks
+        from typer._click.shell_completion import CompletionItem  # noqa: PLC0415
+
+        named = [name for name in VERBS if name.startswith(incomplete)]
+        verbs = [CompletionItem(name, help=sentence(name)) for name in named]
+        return [*verbs, *Command.shell_complete(self, ctx, incomplete)]
 
 
 app = typer.Typer(
@@ -145,6 +180,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
+    add_completion=False,  # Typer's scripts evaluate what they are told
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

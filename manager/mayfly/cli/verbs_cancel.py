@@ -9,7 +9,6 @@ import typer
 
 from mayfly.cli.boxes import found_by
 from mayfly.cli.client import Client, segment
-from mayfly.cli.completion import complete_job, of_words
 from mayfly.cli.options import ConfigOption, SocketOption, YesOption
 from mayfly.cli.talk import client, needs, say
 from mayfly.cli.trouble import Ended, Usage
@@ -24,7 +23,7 @@ def cancel(
     ctx: typer.Context,
     jobs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[JOB...]", autocompletion=complete_job, help="Jobs, or groups."),
+        typer.Argument(metavar="[JOB...]", help="Jobs, or groups."),
     ] = None,
     *,
     mine: Annotated[bool, typer.Option("--mine", help="All of yours.")] = False,
@@ -37,10 +36,11 @@ def cancel(
             "--state",
             metavar="STATE",
             help="Of those only what is queued, or running.",
-            autocompletion=of_words(OPEN),
         ),
     ] = None,
-    pool: Annotated[str | None, typer.Option("--pool", help="Of those only this pool's.")] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", metavar="POOL", help="Of those only this pool's.")
+    ] = None,
     yes: YesOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mayfly.cli.completion import complete_slot
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, TimeoutOption
 from mayfly.cli.paste import pasted
 from mayfly.cli.standing import first_status, slot_of
@@ -42,7 +41,6 @@ def doctor(
             "--canary",
             metavar="SLOT",
             help="Also take an agent through this slot.",
-            autocompletion=complete_slot,
         ),
     ] = None,
     pools: Annotated[

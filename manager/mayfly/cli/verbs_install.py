@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 
 from mayfly.cli import installation, paste
+from mayfly.cli.completion_scripts import SCRIPTS
 from mayfly.cli.installation import (
-    COMPLETIONS,
     GATEWAY,
     REFRESH,
     SYSUSERS,
@@ -117,9 +117,7 @@ def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: boo
 def _wanted() -> list[installation.InstalledFile]:
     data = resources("mayfly") / "data" / "systemd"
     shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
-    return installation.files(
-        shipped | {"config.example.toml": _example()}, own_command(), _completions()
-    )
+    return installation.files(shipped | {"config.example.toml": _example()}, own_command(), SCRIPTS)
 
 
 def _present(wanted: Sequence[installation.InstalledFile], root: Path) -> dict[Path, str]:
@@ -149,17 +147,6 @@ def own_command() -> str:
     if not Path(found).is_file():
         raise Trouble("where the command mayfly is installed is not to be seen: put it on the PATH")
     return found
-
-
-def _completions() -> dict[str, str]:
-    from typer._completion_shared import get_completion_script  # noqa: PLC0415
-
-    return {
-        shell: get_completion_script(
-            prog_name="mayfly", complete_var="_MAYFLY_COMPLETE", shell=shell
-        )
-        for shell in COMPLETIONS
-    }
 
 
 def _do(root: Path, step: InstallStep) -> None:

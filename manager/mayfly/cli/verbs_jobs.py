@@ -16,7 +16,7 @@ from mayfly.cli import render
 from mayfly.cli.boxes import found_by, several, show
 from mayfly.cli.clean_terminal import let_go
 from mayfly.cli.client import Client, Document, segment, some_of
-from mayfly.cli.completion import SlotOrJobArgument, complete_ended_job, complete_job, of_words
+from mayfly.cli.completion import SlotOrJobArgument
 from mayfly.cli.following import (
     Away,
     Follower,
@@ -51,7 +51,7 @@ from mayfly.cli.talk import (
 )
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.exit_codes import signal_of
-from mayfly.core.model import Cause, Priority
+from mayfly.core.model import Cause
 from mayfly.core.plain_text import clean
 
 INTERRUPTED = 130
@@ -62,7 +62,6 @@ PriorityOption = Annotated[
         "--priority",
         metavar="CLASS",
         help="high (operators alone), normal or low.",
-        autocompletion=of_words(Priority),
     ),
 ]
 
@@ -75,7 +74,8 @@ def submit(
         bool, typer.Option("--wait", help="Print what it prints, exit with its code.")
     ] = False,
     pool: Annotated[
-        str | None, typer.Option("--pool", help="Needed where several pools are local.")
+        str | None,
+        typer.Option("--pool", metavar="POOL", help="Needed where several pools are local."),
     ] = None,
     env: Annotated[
         list[str] | None,
@@ -94,7 +94,6 @@ def submit(
             "--after",
             metavar="JOB",
             help="Run when that job, or group, has ended well.",
-            autocompletion=complete_job,
         ),
     ] = None,
     retry_lost: Annotated[
@@ -232,7 +231,7 @@ def _brought(manager: Client, job: str, places: Mapping[str, Path]) -> bool:
 
 def fetch(
     ctx: typer.Context,
-    job: Annotated[str, typer.Argument(metavar="JOB", autocompletion=complete_ended_job)],
+    job: Annotated[str, typer.Argument(metavar="JOB")],
     *,
     folder: Annotated[
         Path | None,
@@ -361,7 +360,9 @@ def jobs(
     *,
     mine: Annotated[bool, typer.Option("--mine", help="Only your own.")] = False,
     state: StateOption = None,
-    pool: Annotated[str | None, typer.Option("--pool", help="Only of this pool.")] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", metavar="POOL", help="Only of this pool.")
+    ] = None,
     group: Annotated[
         str | None, typer.Option("--group", metavar="GROUP", help="Only of this group.")
     ] = None,
@@ -380,7 +381,6 @@ def jobs(
             "--why",
             metavar="JOB",
             help="Say where this one stands, and why.",
-            autocompletion=complete_job,
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -45,11 +45,6 @@ pipeline_app.command("receive")(receive)
 pipeline_app.command("note")(note)
 
 
-def complete_service(incomplete: str) -> list[str]:
-    """The services that begin with what was typed."""
-    return [name for name in services() if name.startswith(incomplete)]
-
-
 @pipeline_app.command()
 def render(
     ctx: typer.Context,
@@ -60,7 +55,6 @@ def render(
             "--for",
             metavar="SERVICE",
             help="Whose pipeline: of a provider, local is the embedded queue.",
-            autocompletion=complete_service,
         ),
     ],
     changed: Annotated[

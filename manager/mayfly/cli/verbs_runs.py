@@ -12,7 +12,6 @@ import typer
 from mayfly.cli import render_runs
 from mayfly.cli.boxes import found_by, several, show
 from mayfly.cli.client import Client, Document, segment
-from mayfly.cli.completion import complete_run
 from mayfly.cli.job_state import StateOption
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.talk import client, colours, moment_of, needs, print_json, say, terminal_width
@@ -26,7 +25,7 @@ def runs(
     ctx: typer.Context,
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", autocompletion=complete_run, help="The jobs of this one."),
+        typer.Argument(metavar="[RUN]", help="The jobs of this one."),
     ] = None,
     *,
     repository: Annotated[
