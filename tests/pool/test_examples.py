@@ -145,7 +145,8 @@ def test_examples_do_what_they_say(manager: Manager, tmp_path: Path) -> None:
         assert pushed.returncode == 0, pushed.stderr
         desk.names[RUN] = manager.get("/v1/runs")["runs"][0]["run"]
         play(desk, lines(*BEFORE))
-        assert (desk.folder / "results").read_text() == "0.5\n"
+        assert (desk.folder / "results").read_text() == "0.5"
+        assert (desk.folder / "out/results").read_text() == "0.5\n"
         desk.names[JOB] = manager.queue("sh", "-c", "until [ -e /tmp/go ]; do sleep 0.1; done")
         manager.started(desk.names[JOB])
         play(desk, lines(*RUNNING))
