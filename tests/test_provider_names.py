@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[1] / "manager/mayfly"
 # Where a name may stand, and what such a line says.
 TEXTS = {
     "core/admission/image_names.py": r"\"registry\.gitlab\.com\"",  # a public registry, as others
+    "cli/examples.py": r"for GitHub|GitLab's|mayfly .*(github|gitlab)",  # what people type
     "cli/prototype.py": r".*",  # what the 2019 prototype wrote down is Azure's alone
     "cli/verbs_images.py": r"Whose agent: local, azure, …",
     "cli/verbs_init.py": r"azure-token",

@@ -40,6 +40,7 @@ NOT_TYPED = {
         for example in EXAMPLES[verb]
     },
     "sudo mayfly install": OF_OTHERS,
+    **{example.typed: "tests/cli/test_completion.py" for example in EXAMPLES["completion"]},
     "sudo mayfly doctor": ELSEWHERE,
     "sudo mayfly doctor --canary gpu-0 --timeout 5m": ELSEWHERE,
     "sudo mayfly bugreport -o report.json": ELSEWHERE,
