@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -71,4 +72,6 @@ class Relayed:
             finally:
                 for number in files:
                     os.close(number)
-            caller.send(b"%d" % (copy.wait() & 0xFF))
+            code = copy.wait() & 0xFF
+            with suppress(BrokenPipeError):  # whoever called it has ended before
+                caller.send(b"%d" % code)

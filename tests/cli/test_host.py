@@ -13,6 +13,7 @@ from mayfly.cli.box_completion import complete_box
 from mayfly.cli.box_names import boxes_in, parted
 from mayfly.cli.trouble import Usage
 from mayfly.core.commands import CancelJobs, Command, SubmitJob
+from mayfly.core.submitting import Refused
 from mayfly.service.pending_command import Answer
 from tests import copies
 from tests.cli.conftest import Answers, Ran
@@ -405,13 +406,94 @@ def test_jobs_of_several_boxes_are_cancelled_where_they_are(
         assert command.jobs == (f"j{name}",)
 
 
+def takes(manager: StandIn, name: str) -> None:
+    """It queues what comes as that job."""
+    given: Any = manager
+    given._answering.by_verb["submit"] = lambda _: Answer(201, {"job": name})
+
+
+NOW = {"starts_in": 0.0, "ahead": 0, "slots": 2, "busy": 1}
+IN_AN_HOUR = {"starts_in": 3600.0, "ahead": 3, "slots": 4, "busy": 4}
+UNKNOWN = {"starts_in": None, "ahead": 2, "slots": 4, "busy": 4}
+FEWER_AHEAD = {**UNKNOWN, "ahead": 1}
+CLOSED = {"starts_in": None, "ahead": 0, "slots": 0, "busy": 0}
+
+
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "chosen"),
+    [
+        (NOW, NOW, "a"),
+        (IN_AN_HOUR, NOW, "b"),
+        (UNKNOWN, IN_AN_HOUR, "b"),
+        (UNKNOWN, FEWER_AHEAD, "b"),
+        (CLOSED, UNKNOWN, "b"),
+        ({**NOW, "busy": 1}, {**NOW, "busy": 0}, "b"),
+        ({**NOW, "starts_in": "soon", "slots": []}, UNKNOWN, "b"),
+        (Refused(404, "no_such_pool", "there is no pool"), UNKNOWN, "b"),
+    ],
+)
+def test_a_job_goes_to_the_box_where_it_starts_first(
+    asked: Asked, managers: dict[str, StandIn], of_a: Any, of_b: Any, chosen: str
+) -> None:
+    for name, estimate in (("a", of_a), ("b", of_b)):
+        managers[name].queue.estimated = estimate
+        takes(managers[name], f"j{name}")
+    said = asked("--host", "a,b", "submit", "--pool", "local", "-e", "TOKEN=x", "--", "secret")
+    assert (said.code, said.out) == (0, f"{chosen}/j{chosen}\n"), said.err
+    assert {name: len(one.commands) for name, one in managers.items()} == {
+        name: int(name == chosen) for name in managers
+    }
+    for one in managers.values():
+        (command,) = one.queue.asked
+        assert command.pool == "local"
+        assert (command.payload.argv, command.payload.env) == (("true",), {}), "not theirs to know"
+
+
+def test_a_box_that_is_down_gets_no_job_and_is_told(
+    asked: Asked, managers: dict[str, StandIn], ssh: FakeSsh
+) -> None:
+    takes(managers["b"], "jb")
+    ssh.fails("a")
+    said = asked("--host", "a,b", "submit", "--", "true")
+    assert (said.code, said.out) == (0, "b/jb\n")
+    assert "mayfly: a is left out: a is not reached over ssh" in said.err
+    ssh.fails("b")
+    said = asked("--host", "a,b", "submit", "--", "true")
+    assert (said.code, said.out) == (3, "")
+    assert "no box takes it:\n  a: a is not reached" in said.err
+
+
+def test_what_no_box_takes_is_said_once(asked: Asked, managers: dict[str, StandIn]) -> None:
+    for one in managers.values():
+        one.queue.estimated = Refused(404, "no_such_pool", "no pool has CUDA 99.9")
+    said = asked("--host", "a,b", "submit", "--cuda", "99.9", "--", "true")
+    assert (said.code, said.out) == (4, "")
+    assert said.err == "mayfly: no box takes it: no pool has CUDA 99.9\n"
+
+
+def test_a_job_that_runs_after_another_goes_where_that_is(
+    asked: Asked, managers: dict[str, StandIn]
+) -> None:
+    for name, one in managers.items():
+        one.account.rows = {f"j{name}": job(f"j{name}"), f"k{name}": job(f"k{name}")}
+        takes(one, "next")
+    words = ("--host", "a,b", "submit", "--after")
+    said = asked(*words, "b/jb", "--after", "kb", "--", "true")
+    assert (said.code, said.out) == (0, "b/next\n"), said.err
+    (command,) = managers["b"].commands
+    assert isinstance(command, SubmitJob)
+    assert command.after == ("jb", "kb")
+    said = asked(*words, "ja", "--after", "jb", "--", "true")
+    assert said.code == 2
+    assert "a job waits for jobs of one box, and these are of a, b" in said.err
+
+
 def test_a_folder_is_sent_to_another_box(
     asked: Asked, managers: dict[str, StandIn], tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/words").write_text("x" * 300_000)
-    given: Any = managers["a"]
-    given._answering.by_verb["submit"] = lambda _: Answer(201, {"job": "0abc"})
+    takes(managers["a"], "0abc")
     said = asked("--host", "a", "submit", "--dir", str(tmp_path / "folder"), "--", "true")
     assert (said.code, said.out) == (0, "0abc\n"), said.err
     (command,) = managers["a"].commands

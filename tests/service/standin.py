@@ -13,8 +13,9 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from mayfly.core.commands import AttachAgent, Command
+from mayfly.core.commands import AttachAgent, Command, SubmitJob
 from mayfly.core.model import JobId, JobState
+from mayfly.core.submitting import Refused
 from mayfly.core.usage_report import Work
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.http_connection import Reply, error_reply
@@ -269,6 +270,16 @@ class Standing:
         self.places: dict[str, int] = {}
         self.told: dict[str, Row] = {}  # position, starts_at, why by job
         self.left: float | None = None
+        self.asked: list[SubmitJob] = []  # where it would stand
+        self.estimated: Mapping[str, Any] | Refused = {
+            "jobs": 1,
+            "pools": ["local"],
+            "starts_in": 0.0,
+            "why": "it is next",
+            "ahead": 0,
+            "slots": 1,
+            "busy": 0,
+        }
 
     def positions(self) -> Mapping[str, int]:
         return self.places
@@ -281,6 +292,10 @@ class Standing:
 
     def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         return {job: self.standing(job) for job in jobs}
+
+    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refused:
+        self.asked.append(command)
+        return self.estimated
 
 
 def nobody_there(command: AttachAgent, _: Wanted) -> Reply:

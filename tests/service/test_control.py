@@ -20,6 +20,7 @@ from typing import get_args
 import pytest
 
 from mayfly.cli.verbs import VERBS
+from mayfly.core import submitting
 from mayfly.core.commands import (
     AttachAgent,
     Caller,
@@ -366,12 +367,27 @@ def test_the_plan_is_the_loop_s_too(manager: StandIn, ask: Ask) -> None:
     assert [verb_of(command) for command in manager.commands] == ["plan"]
 
 
+def test_where_a_job_would_stand_is_told_and_nothing_is_queued(manager: StandIn, ask: Ask) -> None:
+    wanted = {"pool": "local", "gpus": 1, "cuda": ["12.8"], "matrix": {"SEED": ["1", "2"]}}
+    found = ask("POST", "/v1/jobs/estimate", wanted)
+    assert (found.status, found.json["schema"]) == (200, "mayfly.estimate/1")
+    (command,) = manager.queue.asked
+    assert (command.pool, command.gpus, command.cuda) == ("local", 1, ("12.8",))
+    assert command.matrix == {"SEED": ("1", "2")}
+    manager.queue.estimated = submitting.Refused(409, "no_queue", "no pool has a queue")
+    found = ask("POST", "/v1/jobs/estimate", {})
+    assert (found.status, found.json) == (409, {"error": "no pool has a queue", "kind": "no_queue"})
+    assert ask("POST", "/v1/jobs/estimate", {"argv": ["id"]}).status == 400, "what it need not know"
+    assert manager.commands == []
+
+
 def test_every_post_and_no_other_read_is_a_command() -> None:
     posted = {path.replace("/j1/", "/{job}/") for path, *_ in COMMANDS}
     posted |= {name.removeprefix("POST ") for name in openapi.UPGRADED}
     sent = {
         "/v1/content",
         "/v1/content/lacking",
+        "/v1/jobs/estimate",
         "/v1/workspaces",
     }  # no command: the loop is not asked
     assert posted | sent == {route.path for route in Control.ROUTES if route.method == "POST"}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from mayfly.core.commands import Caller, Payload, SubmitJob
 from mayfly.core.gpus import Gpus
 from mayfly.core.memory import Cordon, Job, Memory, Pause, Share, ShareKey, SlotMemory
 from mayfly.core.model import (
@@ -23,6 +25,7 @@ from mayfly.core.model import (
 from mayfly.core.queue import PATIENCE
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.state import State, begin
+from mayfly.core.submitting import Refused
 from mayfly.service.queue_view import LiveQueue
 from tests.core.simulator import pool, specs, with_images
 from tests.core.turn_days import BOX, box, turning
@@ -65,7 +68,8 @@ def queue(
 ) -> LiveQueue:
     """Of a manager that remembers that."""
     pause = Pause(T, "ann") if paused else None
-    memory = Memory(slots=slots or {}, jobs={one.id: one for one in jobs}, pause=pause)
+    known_jobs = {one.id: one for one in jobs}
+    memory = Memory(slots=slots or {}, jobs=known_jobs, pause=pause, serial=10)
     config = Config(HostSpec("box"), (POOL,))
     state: State = replace(
         begin(HostId("h"), "run", config, memory, Gpus(), 0),
@@ -74,8 +78,17 @@ def queue(
     return LiveQueue(lambda: state, lambda: T, Lasted(known=known))
 
 
+ANN = Caller(1, 1000, 1000, "ann", operator=False)
+ROOT = Caller(1, 0, 0, "root", operator=True)
+
+
+def asks(by: Caller = ANN, **other: Any) -> SubmitJob:
+    """A submission of nothing in particular."""
+    return SubmitJob(by, Payload(("true",), {}), **{"pool": None, "timeout": None, **other})
+
+
 BUSY = (job("r1", 1, A0, ran=40.0), job("fast8", 2, A1, ran=4.0))
-WAITS = job("w", 9)
+WAITS, WAITS2 = job("w", 9), job("w2", 10)
 
 
 @pytest.mark.parametrize(
@@ -259,3 +272,60 @@ def test_of_many_jobs_it_is_asked_once_how_long_those_of_their_pool_run() -> Non
     assert asked == ["a"]
     assert found == {one.id: view.standing(one.id) for one in waiting}
     assert [row["position"] for row in found.values()] == [1, 2, 3, 4, 5]
+
+
+# -- where a submission would stand ------------------------------------------------------------------
+
+
+def test_a_job_that_is_not_submitted_would_start_now_where_a_slot_is_free() -> None:
+    view = queue(BUSY[0])
+    found = view.estimate(asks())
+    assert not isinstance(found, Refused)
+    assert (found["starts_in"], found["ahead"], found["slots"], found["busy"]) == (0.0, 0, 2, 1)
+    assert (found["jobs"], found["pools"]) == (1, ["a"])
+    assert view.positions() == {}, "nothing is changed by it"
+
+
+def test_it_would_start_behind_its_owner_s_and_where_its_owner_s_turn_comes() -> None:
+    mine = [replace(one, uid=ANN.uid) for one in (WAITS, WAITS2)]
+    found = queue(*BUSY, *mine).estimate(asks())
+    assert not isinstance(found, Refused)
+    # After 6 s and 60 s the slots are free, and those before it run a hundred seconds.
+    assert (found["starts_in"], found["ahead"]) == (106.0, 2)
+    assert "2 jobs are before it" in str(found["why"])
+    # Of somebody who had nothing yet it goes before those of who had both slots.
+    other = queue(*BUSY, WAITS, WAITS2).estimate(asks())
+    assert not isinstance(other, Refused)
+    assert (other["starts_in"], other["ahead"]) == (6.0, 0)
+
+
+def test_of_a_group_the_last_one_s_start_is_told() -> None:
+    found = queue(BUSY[0]).estimate(asks(matrix={"SEED": ("1", "2", "3")}))
+    assert not isinstance(found, Refused)
+    assert (found["jobs"], found["starts_in"], found["ahead"]) == (3, 100.0, 2)
+
+
+def test_what_is_not_known_is_not_told() -> None:
+    found = queue(*BUSY, known=False).estimate(asks())
+    assert not isinstance(found, Refused)
+    assert (found["starts_in"], found["slots"], found["busy"]) == (None, 2, 2)
+
+
+@pytest.mark.parametrize("shut", [{"slots": {A0: CORDONED, A1: CORDONED}}, {"paused": True}])
+def test_where_no_slot_takes_jobs_none_is_counted(shut: dict[str, Any]) -> None:
+    found = queue(**shut).estimate(asks())
+    assert not isinstance(found, Refused)
+    assert (found["starts_in"], found["slots"]) == (None, 0)
+
+
+def test_what_would_not_be_taken_is_refused_as_if_it_were_submitted() -> None:
+    for command, kind in (
+        (asks(pool=PoolName("b")), "no_such_pool"),
+        (asks(gpus=8), "no_such_pool"),
+        (asks(priority=Priority.HIGH), "forbidden"),
+        (asks(image="other:1"), "refused"),
+    ):
+        found = queue().estimate(command)
+        assert isinstance(found, Refused)
+        assert found.kind == kind
+    assert not isinstance(queue().estimate(asks(ROOT, priority=Priority.HIGH)), Refused)

@@ -73,9 +73,17 @@ class Boxes:
 
         return replies(self.each(ask, SECONDS if seconds is None else seconds + SECONDS))
 
-    def holding(self, name: str) -> tuple[Client, str]:
-        """The one that has a slot, job, group or run of that name, and the name; a ``Trouble`` where that is
-        none, or not known to be one alone.
+    def found(self, name: str) -> tuple[str, str]:
+        """The box of a job that may be called ``BOX/JOB``, and what it is called there."""
+        box, rest = parted(name)
+        if box and box not in self._boxes:
+            there = ", ".join(self.names)
+            raise Usage(f"{name}: there is no {box} among the boxes that are named: {there}")
+        return (box, rest) if box else (self.holding(name), name)
+
+    def holding(self, name: str) -> str:
+        """The box that has a slot, job, group or run of that name; a ``Trouble`` where that is none, or not
+        known to be one alone.
         """
         found = self.each(partial(_has, name=name))
         having = [one.box for one in found if one.answer]
@@ -83,7 +91,7 @@ class Boxes:
             ways = " or ".join(f"{box}/{name}" for box in having)
             raise Usage(f"{name} is on {' and on '.join(having)}: write {ways}")
         if having:
-            return self.client(having[0]), name
+            return having[0]
         silent = [f"{one.box} ({_first_line(one.trouble)})" for one in found if one.trouble]
         if silent:
             raise Down(
@@ -108,15 +116,20 @@ def found_by(ctx: Called, socket: str | None, config: str | None, name: str) -> 
     chosen = (socket, config, before.socket, before.config, before.context)
     if box and not named and not any(chosen):
         return over_ssh(ssh_socket.box(boxes_in(box, name)[0], alone=True)), rest
-    if box and named:
-        meant = next((one for one in named if label(one) == box), None)
-        if meant is None:
-            there = ", ".join(map(label, named))
-            raise Usage(f"{name}: there is no {box} among the boxes that are named: {there}")
-        return over_ssh(ssh_socket.box(meant, alone=True)), rest
-    if len(named) > 1:
-        return Boxes(named).holding(name)
-    return client(ctx, socket, config), name
+    if not named:
+        return client(ctx, socket, config), name
+    boxes = Boxes(named)
+    if box or len(named) > 1:
+        found, rest = boxes.found(name)
+        alone = box or len(named) == 1  # nobody else was asked
+        return (_alone(named, found) if alone else boxes.client(found)), rest
+    return _alone(named, boxes.names[0]), name
+
+
+def _alone(named: Sequence[str], name: str) -> Client:
+    """The one of them that is called so, of which ssh may ask a person what it likes."""
+    meant = next(one for one in named if label(one) == name)
+    return over_ssh(ssh_socket.box(meant, alone=True))
 
 
 def show(

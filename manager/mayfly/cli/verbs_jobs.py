@@ -158,36 +158,55 @@ def submit(
         )
     see_that_programs_are_found(command, [variables.get("PATH", ""), *values.get("PATH", ())])
     places = wanted(out or [], grouped=is_group(values, versions), waits=wait)
-    manager = client(ctx, socket, config)
-    body = {
+    body: dict[str, object] = {
         "argv": command,
         "env": variables,
         "pool": pool,
         "timeout": lasting(timeout, "--timeout"),
     }
-    asked = {
+    asked: dict[str, object] = {
         "name": name,
         "priority": priority,
-        "after": after,
         "retry_lost": retry_lost,
         "cuda": versions,
         "image": image,
         "matrix": values,
-        "workspace": sent_folder(manager, folder, [*places]) if folder is not None else None,
-        "stdin": sent_input(manager) if stdin else None,
         "out": [*places] or None,
     }
     if gpus is not None:  # none at all may be asked for
         body["gpus"] = gpus
     # What is not asked for is not said, so that a manager of before takes the job.
-    answer = manager.post("/v1/jobs", body | {key: one for key, one in asked.items() if one})
+    body |= {key: one for key, one in asked.items() if one}
+    box, manager, after = _where(ctx, socket, config, body, after or [])
+    brought = {
+        "after": after,
+        "workspace": sent_folder(manager, folder, [*places]) if folder is not None else None,
+        "stdin": sent_input(manager) if stdin else None,
+    }
+    answer = manager.post("/v1/jobs", body | {key: one for key, one in brought.items() if one})
     job = str(answer["job"])
     if not wait:
-        print(job)
+        print(f"{box}/{clean(job)}" if box else job)
         return
     outcome = _group_outcome if answer.get("group") else _job_outcome
     with nullcontext() if stdin else late_input_told(say):
         raise typer.Exit(outcome(manager, job, places))
+
+
+def _where(
+    ctx: typer.Context,
+    socket: str | None,
+    config: str | None,
+    body: Mapping[str, object],
+    after: list[str],
+) -> tuple[str, Client, list[str]]:
+    """The box, "" where only one is meant, the manager that the job goes to, and what it is to run after."""
+    boxes = several(ctx, socket, config)
+    if boxes is None:
+        return "", client(ctx, socket, config), after
+    from mayfly.cli.choosing_box import chosen  # noqa: PLC0415  rarely needed
+
+    return chosen(boxes, body, after)
 
 
 def _job_outcome(manager: Client, job: str, places: Mapping[str, Path]) -> int:

@@ -81,6 +81,23 @@ def submit(request: CommandRequest) -> SubmitJob:
     )
 
 
+def estimated(request: CommandRequest) -> SubmitJob:
+    """All of ``ESTIMATE``: a submission whose command and variables say nothing of where it would stand."""
+    given = request.given
+    return SubmitJob(
+        request.by,
+        Payload(("true",), {}),
+        pool=parameters.text(given.get("pool"), "pool"),
+        timeout=None,
+        priority=parameters.priority(given.get("priority")),
+        cuda=parameters.versions(given.get("cuda")),
+        gpus=parameters.count_or_none(given.get("gpus"), "gpus", GPUS),
+        matrix=parameters.matrix(given.get("matrix")),
+        out=parameters.paths(given.get("out")),
+        image=parameters.image(given.get("image")),
+    )
+
+
 def submit_run(request: CommandRequest) -> SubmitRun:
     """All of ``RUN``; each of ``tasks`` has keys of ``TASK``."""
     given = request.given
@@ -206,6 +223,7 @@ SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
     *("gpus", "matrix", "workspace", "stdin", "out", "image"),
 )
+ESTIMATE = ("pool", "priority", "cuda", "gpus", "matrix", "out", "image")
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out", "image")
 COMMAND_ROUTES = (

@@ -18,10 +18,19 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from mayfly.core.attaching import PROTOCOL, Size
-from mayfly.core.commands import AttachAgent, Caller, Seen, images_of, with_seen
+from mayfly.core.commands import (
+    AttachAgent,
+    Caller,
+    Command,
+    Seen,
+    SubmitJob,
+    images_of,
+    with_seen,
+)
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.core.runs import PATH_MAX, REF_MAX
+from mayfly.core.submitting import Refused
 from mayfly.core.usage_report import Work
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
@@ -45,7 +54,13 @@ from mayfly.edge.workspaces import Workspaces
 from mayfly.service import openapi, output_stream, parameters, sending, usage_document
 from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
-from mayfly.service.command_parsing import COMMAND_ROUTES, CommandRequest, CommandRoute
+from mayfly.service.command_parsing import (
+    COMMAND_ROUTES,
+    ESTIMATE,
+    CommandRequest,
+    CommandRoute,
+    estimated,
+)
 from mayfly.service.metrics import CONTENT_TYPE
 from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
@@ -396,6 +411,18 @@ class Control:
             head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(jobs))
             told = partial(self._listed, request.caller, positions)
             return HttpReply(200, "application/json", self._jobs_in_pages(head, jobs, told))
+
+    def _estimate(self, request: Request, names: Names) -> HttpReply:
+        given = parameters.document(request.body, ESTIMATE)
+        command: Command = estimated(CommandRequest(request.caller, given, names, ()))
+        if images := images_of(command):
+            command = with_seen(command, self.images(images))
+        assert isinstance(command, SubmitJob)
+        with self._turn(request):
+            found = self._queue.estimate(command)
+        if isinstance(found, Refused):
+            return error_reply(found.status, found.sentence, found.kind)
+        return json_reply(200, {"schema": "mayfly.estimate/1", **found})
 
     def listing(self, wanted: JobsWanted) -> Listing:
         """The ids of the jobs that are wanted, by how they stand, without a row of any."""
@@ -784,6 +811,10 @@ class Control:
             "make a tree of content that was sent a workspace that jobs may start in",
             _tree,
             sending.TREE,
+        ),
+        Route(
+            *("POST", "/v1/jobs/estimate", ()),
+            *("where a job would stand that is not submitted", _estimate, ESTIMATE),
         ),
         *(_commanded(route) for route in COMMAND_ROUTES),
     )

@@ -300,6 +300,16 @@ ANSWERS: Mapping[str, Schema] = {
     "POST /v1/workspaces": _object(
         workspace=TEXT, files={"type": "integer"}, bytes={"type": "integer"}
     ),
+    "POST /v1/jobs/estimate": _document(
+        "mayfly.estimate/1",
+        jobs={"type": "integer"},
+        pools=NAMES,
+        starts_in={"type": ["number", "null"]},
+        why=TEXT,
+        ahead={"type": "integer"},
+        slots={"type": "integer"},
+        busy={"type": "integer"},
+    ),
     "POST /v1/jobs": _object(job=TEXT, group=TEXT_OR_NULL, jobs=NAMES),
     "POST /v1/runs": _object(run=TEXT, jobs=NAMES),
     "POST /v1/jobs/{job}/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),

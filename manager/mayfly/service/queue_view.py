@@ -6,9 +6,10 @@ Asked from the threads of the control socket. It changes nothing, and what it sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from mayfly.core.commands import SubmitJob
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, PoolName
 from mayfly.core.queue import Queue, waits
@@ -21,11 +22,13 @@ from mayfly.core.queue_estimate import (
     why_in_turn,
 )
 from mayfly.core.state import State
+from mayfly.core.submitting import Refused, entries
 from mayfly.core.taking_turns import waits_for
 
 KEPT = (
     1.0  # seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
 )
+NEVER_GIVEN = JobId("-")  # the id of a job that is not there: none begins so
 COMPARED = 500  # sorts of jobs whose runs are looked up for one answer
 
 
@@ -54,6 +57,9 @@ class QueueView(Protocol):
     def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         """The same of several, in the time of few."""
 
+    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refused:
+        """Where a submission would stand that is not made; or why it would not be taken."""
+
 
 class NoQueue:
     """Where nothing is known."""
@@ -76,6 +82,11 @@ class NoQueue:
         """Nothing."""
         del jobs
         return {}
+
+    def estimate(self, command: SubmitJob) -> Refused:
+        """Not known."""
+        del command
+        return Refused(503, "unavailable", "nothing is known of the queue yet: ask again")
 
 
 NO_QUEUE = NoQueue()
@@ -168,6 +179,33 @@ class LiveQueue:
             told, at = why_in_turn(known, ahead, turn), None
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": place or None, "starts_at": at, "why": told}
+
+    def estimate(self, command: SubmitJob) -> dict[str, Any] | Refused:
+        """Where its jobs would stand if they were submitted now: when the last of them starts, why it waits,
+        how many are before it, and the slots of its pools. Nothing is changed.
+        """
+        state, now = self.state(), self.now()
+        known = (state.config, state.desired, state.memory)
+        found = entries(command, *known, now, new=NEVER_GIVEN, named={})
+        if isinstance(found, Refused):
+            return found
+        jobs = {entry.job.id: entry.job for entry in found}
+        memory = replace(state.memory, jobs={**state.memory.jobs, **jobs})
+        as_if = replace(self, state=lambda: replace(state, memory=memory), kept=Keeper())
+        standings = list(as_if.standings([*jobs]).values())
+        starts_at = [one["starts_at"] for one in standings]
+        last = max(standings, key=lambda one: (one["starts_at"] is None, one["starts_at"] or 0.0))
+        pools = dict.fromkeys(job.pool for job in jobs.values())
+        rooms = [room_of(pool, *known[1:], now, self._lasting(pool)) for pool in pools]
+        return {
+            "jobs": len(jobs),
+            "pools": [*pools],
+            "starts_in": None if None in starts_at else max(0.0, max(starts_at) - now),
+            "why": last["why"],
+            "ahead": max((one["position"] or 1) - 1 for one in standings),
+            "slots": sum(room.takes_jobs for room in rooms) if state.memory.pause is None else 0,
+            "busy": sum(room.busy for room in rooms),
+        }
 
     def _orders(self, state: State) -> Mapping[PoolName, tuple[Job, ...]]:
         """Of each pool all that wait, in order; worked out once for all who ask within a second."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests import copies
 from tests.engine.private_engine import PrivateEngine
-from tests.harness import TWO, Manager
+from tests.harness import PATIENCE, TWO, Manager
 from tests.real.boxes.ssh_server import Person, Sshd, program
 from tests.relayed import Relayed
 from tests.terminal import Terminal, environment
@@ -40,7 +40,9 @@ class Desk:
 
     def mayfly(self, *words: str, stdin: str = "", **more: str) -> tuple[int, str, str]:
         """``mayfly WORDS``: exit code, standard output, standard error."""
-        done = copies.run((*copies.MAYFLY, *words), self.environment(**more), stdin.encode())
+        done = copies.run(
+            (*copies.MAYFLY, *words), self.environment(**more), stdin.encode(), timeout=PATIENCE
+        )
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
     def ssh(self, *words: str) -> str:

@@ -78,10 +78,9 @@ class Sshd:
         words = [str(self.place / "usr/sbin/sshd"), "-D", "-e", "-f", str(self.home / "config")]
         if os.geteuid() == 0:
             (self.home / "passwd").write_text(Path("/etc/passwd").read_text() + SEPARATED)
-            words = [
-                *("unshare", "--mount", "sh", "-c", AS_ROOT, "sh", str(self.home / "passwd")),
-                *words,
-            ]
+            # (Whoever is logged in goes with it.)
+            apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", AS_ROOT)
+            words = [*apart, "sh", str(self.home / "passwd"), *words]
         libraries = [str(one) for one in self.place.glob("usr/lib/*-linux-gnu")]
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
