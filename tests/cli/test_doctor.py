@@ -22,6 +22,7 @@ from mayfly.cli.doctor import (
 )
 from mayfly.cli.examination import (
     ENGINE_SECONDS,
+    counters_open,
     credential_places,
     job_images_of,
     loaded,
@@ -33,6 +34,7 @@ from mayfly.core.gpu_checks import CheckSetting, CheckSeverity, GpuFinding
 from mayfly.core.leases import Gpu
 from mayfly.core.model import (
     GATE_PROTOCOL,
+    Bench,
     Cache,
     Condition,
     Config,
@@ -314,6 +316,13 @@ ROWS: list[tuple[Facts, str, State, str, str]] = [
         State.FAIL,
         "nvidia-container-toolkit",
         "nvidia-ctk runtime configure",
+    ),
+    (
+        replace(GPUS, config=Config(HostSpec("box"), (replace(GPU, bench=Bench()),)), counters=False),
+        "gpu.counters",
+        State.WARN,
+        "jobs of pool gpu may not read profiling counters",
+        "NVreg_RestrictProfilingToAdminUsers=0",
     ),
     (replace(GPUS, char_links=False), "gpu.stays", State.WARN, "daemon-reload", "create-dev-char-symlinks"),
     (
@@ -909,3 +918,21 @@ def test_gpus_that_no_slot_has_are_told_of_and_nothing_is_wrong() -> None:
         leases = [one.verdict for one in found if one.check.code == "gpu.leases"]
         assert {one.state for one in leases} == {State.OK}
         assert sum("1 of 3 GPUs is in no slot" in one.text for one in leases) == told
+
+
+@pytest.mark.parametrize(
+    ("params", "open_"),
+    [
+        ("EnableMSI: 1\nRmProfilingAdminOnly: 1\nPreserveVideoMemoryAllocations: 0\n", False),
+        ("RmProfilingAdminOnly: 0\n", True),
+        ("EnableMSI: 1\n", None),
+        (None, None),
+    ],
+)
+def test_who_may_read_profiling_counters_is_the_driver_s_word(
+    tmp_path: Path, params: str | None, open_: bool | None
+) -> None:
+    place = tmp_path / "params"
+    if params is not None:
+        place.write_text(params)
+    assert counters_open(place) is open_

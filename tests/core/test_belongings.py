@@ -241,6 +241,24 @@ def test_what_an_agent_made_that_nobody_remembers_is_cleared_and_keeps_its_slot_
     assert not known.state.observed.world.unowned
 
 
+def test_what_a_forgotten_agent_of_a_slot_that_is_gone_has_made_keeps_every_slot_with_gpus_shut() -> (
+    None
+):
+    of = replace(pool("g", 1), gpus=1)
+    known = Manager(Host(), desire(specs(of, leases=(("GPU-0",),)), specs(pool("c"))))
+    known.run()
+    lost = Generation("mywpiww03hg4s")
+    known.host.shut.add(lost)
+    observed = known.state.observed.unowned_seen({lost: SlotName("gone-0")}, known.memory)
+    known.state = replace(known.state, observed=observed)
+    known.submit("g")
+    known.submit("c")
+    known.turn()
+    assert {known.memory.agents[name].slot for name in opens(known)} == {"c-0"}
+    known.run()
+    assert {known.memory.agents[name].slot for name in opens(known)} == {"c-0", "g-0"}
+
+
 def test_what_was_forgotten_since_a_survey_began_keeps_no_slot_shut() -> None:
     observed = manager().state.observed
     lost, found = Generation("mywpiww03hg4s"), {Generation("mywpiww03hg4s"): SlotName("a-0")}

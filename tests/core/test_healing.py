@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from mayfly.core.apply import apply
+from mayfly.core.apply import ahead, apply
 from mayfly.core.facts import (
     AgentDoomed,
+    ClockJumped,
     Fact,
     GpuHealed,
     GpuHealing,
@@ -47,7 +48,7 @@ from mayfly.core.model import (
     SlotName,
     World,
 )
-from mayfly.core.requests import ResetGpu
+from mayfly.core.requests import PaceGpus, ResetGpu
 from mayfly.core.stimuli import GpuResetDone
 from tests.core.simulator import FitGpus, Host, Manager, desire, pool, specs
 
@@ -428,6 +429,30 @@ def test_a_pause_while_agents_end_gives_the_reset_up_and_holds_nobody_however_lo
     memory = apply(paused.memory, (healed,))
     later = replace(paused, memory=replace(memory, pause=None), now=manager.now + DRAIN + 1)
     assert any(isinstance(fact, GpuHealing) for fact in heal(later, manager.run_id).facts)
+
+
+def test_a_pause_after_the_reset_keeps_nvml_from_being_asked_only_once_the_gpu_was_seen() -> None:
+    manager = healer()
+    manager.words[G0] = SICK
+    manager.until_reset()
+    paused = replace(manager.memory, pause=Pause(manager.now, "root"))
+    reset = apply(paused, (GpuReset(manager.now, "GPU-a", manager.heal.devices),))
+    over = apply(reset, (GpuHealed(manager.now, "GPU-a", KEPT, 1.0),))
+
+    def rests(memory: Memory) -> bool:
+        _, asked, _ = Gpus().scheduled(manager.desired, memory, World({}), manager.now)
+        (pace,) = (one for one in asked if isinstance(one, PaceGpus))
+        return pace.resting
+
+    assert [rests(memory) for memory in (paused, reset, over)] == [True, False, True]
+
+
+def test_a_clock_that_was_set_back_while_no_manager_ran_makes_no_second_reset_of_it() -> None:
+    began = Heal("GPU-a", (), ("GPU-a",), (), (G0,), KEPT, asked=5000.0, began=5000.0, ended=5010.0)
+    memory = Memory(heals={"GPU-a": began})
+    assert ahead(memory, 1400.0) == 3610.0
+    moved = apply(memory, (ClockJumped(1400.0, -3610.0),)).heals["GPU-a"]
+    assert (moved.began, moved.ended) == (1390.0, 1400.0)
 
 
 def test_mig_devices_with_new_uuids_after_a_reset_are_told() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core import machine
-from mayfly.core.gpu_health import Process, Reading, Vitals
-from mayfly.core.gpus import Gpus
+from mayfly.core.codec import decoded, encoded
+from mayfly.core.gpu_health import Process, Quiet, Reading, Vitals
+from mayfly.core.gpus import REMEMBERED, Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
@@ -138,3 +139,69 @@ def test_a_clock_that_was_set_keeps_no_gpu_waiting(by: float) -> None:
     assert later.state.gpus.verdicts[SlotName("a-0")].fit
     due = later.state.gpus.recheck(manager.now + by + 1.0)
     assert due is None, "there is nothing to ask NVML again for"
+
+
+BOOT, NEXT_BOOT = "boot 1", "boot 2"
+
+
+def quiet_of(loading: str, used: int) -> Gpus:
+    """A manager that has seen a GPU at rest with so much in use."""
+    desired = desire(slots("a", ONE))
+    seen = replace(reading(10.0), loading=loading, vitals={ONE: Vitals(used, 2 * MUCH, 0)})
+    return Gpus().read(seen).judged(desired, Memory(), World({}), 10.0)[0]
+
+
+@pytest.mark.parametrize(
+    ("loading", "pending"), [(BOOT, Pending.UNCLEAN), (NEXT_BOOT, None), ("", None)]
+)
+def test_what_is_quiet_is_known_to_the_next_manager_for_as_long_as_the_driver_stays_loaded(
+    loading: str, pending: Pending | None
+) -> None:
+    desired = desire(slots("a", ONE))
+    earlier = decoded(encoded(quiet_of(BOOT, 2**20).quiet))
+    assert earlier == Quiet(BOOT, {ONE: 2**20})
+    gpus = replace(Gpus(), earlier=earlier, since={SlotName("a-0"): 59.0})
+    leak = replace(reading(60.0), loading=loading, vitals={ONE: Vitals(MUCH, 2 * MUCH, 0)})
+    gpus, world = gpus.read(leak).judged(desired, Memory(), World({}), 60.0)
+    assert world.gpu_verdicts[SlotName("a-0")].pending is pending
+    later = replace(leak, began=80.0, ended=80.0)
+    gpus, world = gpus.read(later).judged(desired, Memory(), World({}), 80.0)
+    assert (world.gpu_verdicts[SlotName("a-0")].sick is not None) is (pending is not None)
+    assert gpus.quiet.used == ({ONE: MUCH if pending is None else 2**20} if loading else {})
+
+
+def test_what_was_quiet_with_a_driver_says_nothing_once_that_is_loaded_anew() -> None:
+    gpus = quiet_of(BOOT, 2**20)
+    gone = Reading(20.0, 20.0, problem="the driver is not loaded")
+    more = replace(reading(30.0), loading=NEXT_BOOT, vitals={ONE: Vitals(MUCH, 2 * MUCH, 0)})
+    desired = desire(slots("a", ONE))
+    gpus, world = gpus.read(gone).read(more).judged(desired, Memory(), World({}), 30.0)
+    assert world.gpu_verdicts[SlotName("a-0")].fit
+    assert gpus.quiet == Quiet(NEXT_BOOT, {ONE: MUCH})
+
+
+def test_who_has_ended_is_remembered_up_to_a_bound_and_for_as_long_as_a_process_of_it_shows() -> (
+    None
+):
+    (spec,) = desire(slots("a", ONE)).slots
+
+    def lived(number: int) -> Agent:
+        name = ContainerId(f"{number:064x}")
+        return replace(
+            agent(spec), generation=Generation(f"g{number}"), container=name, door=True, exited=30.0
+        )
+
+    left = lived(0)
+    shown = replace(
+        reading(15.0),
+        vitals={ONE: Vitals(0, 9, 0, (Process(7, 1, left.container, agent=left.generation),))},
+    )
+    gpus = Gpus().read(shown)
+    for number in range(REMEMBERED + 100):
+        one = lived(number)
+        gpus, ours = gpus.whose(Memory({one.generation: one}))
+    assert len(gpus.ours) == len(gpus.makers) == REMEMBERED
+    assert left.container in ours.containers
+    assert left.generation in ours.makers
+    assert one.container in ours.containers
+    assert lived(1).container not in ours.containers

@@ -223,17 +223,18 @@ def test_a_clock_that_was_a_year_ahead_while_no_manager_ran_costs_a_pool_one_lon
 def test_no_gate_opens_where_what_a_forgotten_agent_of_another_pool_has_made_may_be_at_work() -> (
     None
 ):
-    manager = box(turning("a", 1, 1), turning("b", 1, 1), turning("c", 1, 1), gpus=BOX[:2])
-    observed = manager.state.observed
-    world = replace(observed.world, unowned={Generation("long-ago"): SlotName("a-0")})
-    manager.state = replace(manager.state, observed=replace(observed, world=world))
-    manager.submit("b")
-    manager.submit("c")  # on the first GPU, as a is
-    manager.turn()  # the removal has begun, and has not ended
-    manager.turn()
-    assert manager.state.observed.world.unowned
-    opened = [fact.generation for fact in manager.journal if isinstance(fact, GateOpening)]
-    assert [manager.memory.agents[name].slot for name in opened] == ["b-0"]
+    for slot, opens in (("a-0", ["b-0"]), ("gone-0", [])):
+        manager = box(turning("a", 1, 1), turning("b", 1, 1), turning("c", 1, 1), gpus=BOX[:2])
+        observed = manager.state.observed
+        world = replace(observed.world, unowned={Generation("long-ago"): SlotName(slot)})
+        manager.state = replace(manager.state, observed=replace(observed, world=world))
+        manager.submit("b")
+        manager.submit("c")  # on the first GPU, as a is
+        manager.turn()  # the removal has begun, and has not ended
+        manager.turn()
+        assert manager.state.observed.world.unowned
+        opened = [fact.generation for fact in manager.journal if isinstance(fact, GateOpening)]
+        assert [manager.memory.agents[name].slot for name in opened] == opens
 
 
 def test_a_gpu_that_falls_off_the_bus_under_a_wide_job_holds_who_has_it_and_nobody_else() -> None:

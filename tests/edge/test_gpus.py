@@ -185,6 +185,16 @@ def test_processes_are_told_with_their_container(hardware: Hardware, read: Reade
     assert gone["gone"] is True
 
 
+def test_a_process_that_draws_is_told_too_and_one_that_does_both_once(
+    hardware: Hardware, read: Reader
+) -> None:
+    hardware.say("process gpu=0 pid=1 memory=300 draws=1")
+    hardware.say(f"process gpu=0 pid={os.getpid()} memory=200 draws=2")
+    found = read()["vitals"][uuid(0)]["processes"]
+    assert {one["pid"]: one["memory"] >> 20 for one in found} == {1: 300, os.getpid(): 200}
+    assert len(found) == 2
+
+
 def test_a_hang_is_told_and_ends_with_it(hardware: Hardware, read: Reader, until: Until) -> None:
     read("watch")
     until(lambda: read("latest"))

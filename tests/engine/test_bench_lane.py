@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,11 @@ def test_clocks_are_locked_before_the_gate_and_unlocked_by_the_next_manager_once
     assert life["bench"]["unheld"].startswith(f"persistence mode of {uuid(0)} is off")
 
 
+def bench_of(manager: GpuManager, job: str) -> Any:
+    """What the history says of how it was measured."""
+    return next(row["bench"] for row in manager.json("history")["agents"] if row["job"] == job)
+
+
 def test_no_gate_opens_where_the_clocks_cannot_be_locked_and_it_says_why(
     manager: GpuManager, hardware: Hardware
 ) -> None:
@@ -119,17 +125,26 @@ def test_without_a_manager_the_clocks_of_a_job_that_has_ended_are_unlocked_and_n
     job = manager.on_gpu(*HELD_UP)
     manager.started(job)
     container = manager.slot("gpu-0")["container"]
+    for more in ((), ("--force",)):
+        beside = manager.cli("gpus", "unlock", *more)
+        assert beside.returncode == 1
+        assert "manager runs and unlocks" in beside.stdout + beside.stderr
     manager.kill()
     told = manager.cli("gpus", "unlock")
     assert told.returncode == 1
     assert told.stdout == f"gpu-0: its job runs, so the clocks of {uuid(0)} stay locked\n"
     assert UNLOCKED not in hardware.done_to_clocks()
+    assert manager.cli("gpus", "unlock", "--force").returncode == 0
+    assert hardware.done_to_clocks()[-1] == UNLOCKED
+    hardware.note_among_clocks("forced")
     manager.let_go_in(container)
     line = f"gpu-0: the clocks of {uuid(0)} are unlocked\n"
     until(lambda: manager.cli("gpus", "unlock").stdout == line, "unlocked once it has ended")
     assert hardware.done_to_clocks()[-1] == UNLOCKED
     manager.start()
     assert manager.ended(job)["state"] == "succeeded"
+    until(lambda: bench_of(manager, job), "its record is whole")
+    assert bench_of(manager, job)["unheld"].startswith("a person unlocked them")
     until(
         lambda: manager.cli("gpus", "unlock").stdout == "no clocks are locked\n",
         "the next manager has recorded it",

@@ -160,3 +160,17 @@ def test_a_shell_has_its_slot_s_gpu_to_itself(manager: GpuManager) -> None:
     assert "one-0 and both-0 take no job until this ends" in told
     assert manager.ended(wide)["exit_code"] == 0
     manager.in_phase("idle", "both-0")
+    # So it is with a job of a pool that is configured no more, whether or not pools take turns.
+    wide = manager.queue(SMI, "compute", *HELD_UP, pool="both")
+    manager.started(wide)
+    alone = pool("one", 2, 1, 'image = "mayfly/local:cpu"').replace('exclusive = "in turn"', "")
+    manager.configure(alone)
+    assert manager.cli("reload").returncode == 0
+    with subprocess.Popen(words, env=surroundings, stderr=subprocess.PIPE, text=True) as shell:
+        until(lambda: manager.slot("one-0")["cordoned"], "its slot is emptied")
+        assert manager.slot("both-0")["cordoned"] is None, "it goes by itself"
+        assert shell.poll() is None, "it waits for the GPU"
+        manager.let_go(wide)
+        _, told = shell.communicate(timeout=120)
+    assert shell.returncode == 0, told
+    assert manager.in_phase("idle", "one-0")["cordoned"] is None

@@ -228,6 +228,42 @@ def test_clocks_are_locked_and_unlocked_again(settings: None, gpu: Gpu) -> None:
     nvml.nvmlShutdown()
 
 
+def test_a_measured_job_has_its_clocks_locked_and_the_next_manager_unlocks_them_after_it(
+    settings: None, manager: Manager, gpu: Gpu
+) -> None:
+    nvml = load()
+    nvml.nvmlInit()
+    handle = nvml.nvmlDeviceGetHandleByUUID(gpu.uuid)
+    memory = max(nvml.nvmlDeviceGetSupportedMemoryClocks(handle))
+    clocks = sorted(nvml.nvmlDeviceGetSupportedGraphicsClocks(handle, memory))
+    wanted = clocks[len(clocks) // 2]
+
+    def clock() -> int:
+        return int(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_GRAPHICS))
+
+    manager.configure(pool("gpu", gpu, f"bench = {{ clock = {wanted} }}"))
+    manager.start()
+    try:
+        job = manager.queue("python3", INSIDE, "burn", "30", pool="gpu")
+        manager.started(job)
+        until(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu > 50, "it works")
+        assert abs(clock() - wanted) <= 30
+        manager.kill()
+        assert manager.cli("gpus", "unlock").returncode == 1, "its job runs"
+        assert abs(clock() - wanted) <= 30
+        manager.start(wait="answer")
+        assert manager.ended(job)["exit_code"] == 0
+        with _burning(gpu):
+            until(lambda: clock() > wanted + 30, "it is as fast as it can again")
+    finally:
+        nvml.nvmlDeviceResetGpuLockedClocks(handle)
+        nvml.nvmlShutdown()
+    (life,) = [one for one in manager.json("history")["agents"] if one["job"] == job]
+    print(f"a measured job at {wanted} MHz: {life['bench']}")
+    assert (life["bench"]["clock"], life["bench"]["held"]) == (wanted, True)
+    assert [one["uuid"] for one in life["bench"]["gpus"]] == [gpu.uuid]
+
+
 def test_a_gpu_is_reset_by_hand_and_takes_jobs_again(
     settings: None, manager: Manager, gpu: Gpu
 ) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mayfly.core.facts import SlotRecovered
+from mayfly.core.gpu_health import Quiet, Reading, Vitals
 from mayfly.core.gpu_metering import Meter, Metered, Throttle
 from mayfly.core.gpu_use import DeviceSum, Tally
+from mayfly.core.gpus import Gpus
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Generation, HostSpec, PoolName, SlotName
 from mayfly.edge.history import PIECE, History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.log import Log
-from mayfly.service.ledger import GPU_USE, NOTE_EVERY, PRUNE_EVERY, Ledger
+from mayfly.service.ledger import GPU_QUIET, GPU_USE, NOTE_EVERY, PRUNE_EVERY, Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,6 +62,28 @@ def test_what_jobs_did_with_their_gpus_is_there_for_the_next_manager_and_once(
     assert ledger.take_gpu_use() == Tally(), "once"
     history.set_meta(GPU_USE, '{"is": "TallyOfAnotherVersion"}')
     assert ledger.take_gpu_use() == Tally()
+    history.close()
+
+
+def test_what_is_quiet_on_gpus_is_there_for_the_next_manager_also_for_one_that_was_killed(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    ledger = Ledger(history, Log(io.StringIO()))
+    assert ledger.gpu_quiet() == Quiet()
+    seen = Reading(T, T, loading="boot", gpus=(), vitals={"GPU-1": Vitals(7)})
+    gpus = replace(Gpus(watching=True).read(seen), rested=frozenset({"GPU-1"}))
+    ledger.note_gpu_quiet(gpus, T)
+    assert Ledger(history, Log(io.StringIO())).gpu_quiet() == Quiet("boot", {"GPU-1": 7})
+    less = gpus.read(replace(seen, vitals={"GPU-1": Vitals(5)}))
+    ledger.note_gpu_quiet(less, T + NOTE_EVERY - 1)
+    assert ledger.gpu_quiet().used == {"GPU-1": 7}, "once a minute"
+    ledger.note_gpu_quiet(less, T + NOTE_EVERY)
+    assert ledger.gpu_quiet().used == {"GPU-1": 5}
+    ledger.keep_gpu_quiet(Quiet())
+    assert ledger.gpu_quiet().used == {"GPU-1": 5}, "nothing is known of the driver"
+    history.set_meta(GPU_QUIET, '{"is": "QuietOfAnotherVersion"}')
+    assert ledger.gpu_quiet() == Quiet()
     history.close()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mayfly.cli.client import Client, Document
-from mayfly.cli.throwaway import canary, emptied, in_turn_with, spec_of
+from mayfly.cli.throwaway import beside, canary, emptied, spec_of
 from mayfly.cli.trouble import Trouble
 from mayfly.cli.verbs_status import await_drained, await_status
 from mayfly.core.model import Config
@@ -25,7 +25,7 @@ def fly(config: Config, manager: Client, slot: str, seconds: float | None) -> st
     ``seconds``: how long to wait for a job that runs in the slot; ``None``: until it ends.
     """
     spec = spec_of(config, slot)
-    with emptied(manager, slot, seconds, in_turn_with(manager, spec)) as cordoned:
+    with emptied(manager, slot, seconds, beside(manager, spec)) as cordoned:
         if spec.pool.embedded:
             problem = canary(config, spec)
             if problem is not None:

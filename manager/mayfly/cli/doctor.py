@@ -108,6 +108,8 @@ class Facts:
     hardware: Hardware = field(default_factory=Hardware)
     # what stands in the way of Slurm's giving GPUs, by what was looked at; None: no pool has them from it
     slurm: Mapping[str, str] | None = None
+    # whether whoever is no administrator may read profiling counters; None: the driver does not say
+    counters: bool | None = None
     char_links: bool | None = None  # whether /dev/char knows the GPUs; None: there are none
     secrets: Mapping[str, str | None] = field(default_factory=dict)  # what is wrong with each
     # credentials of which the manager that runs was handed something else than their files say now
@@ -444,6 +446,24 @@ def _injection(facts: Facts) -> Iterator[Verdict]:
                        "&& sudo systemctl restart docker")  # fmt: skip
         else:
             yield ok(f"pool {pool.name}: GPUs get into containers by {way.kind}")
+
+
+def _counters(facts: Facts) -> Iterator[Verdict]:
+    """Whether measured jobs may read profiling counters, which the driver decides for the whole host."""
+    measured = [pool.name for pool in _pools(facts) if pool.bench is not None]
+    if not measured:
+        yield skip("no pool measures its jobs (`bench`)")
+    elif facts.counters is None:
+        yield skip("the driver does not say who may read profiling counters")
+    elif facts.counters:
+        yield ok("jobs may read profiling counters")
+    else:
+        yield warn(
+            f"jobs of pool {', '.join(measured)} may not read profiling counters: ncu ends with "
+            "ERR_NVGPUCTRPERM",
+            "echo options nvidia NVreg_RestrictProfilingToAdminUsers=0 | sudo tee "
+            "/etc/modprobe.d/nvidia-counters.conf && sudo update-initramfs -u   # then reboot",
+        )
 
 
 def _vanishing(facts: Facts) -> Iterator[Verdict]:
@@ -945,6 +965,7 @@ CHECKS: tuple[Check, ...] = (
     Check("gpu.leases", "gpus", "leases", _leases),
     Check("gpu.slurm", "gpus", "Slurm", _slurm),
     Check("gpu.injection", "gpus", "way into containers", _injection),
+    Check("gpu.counters", "gpus", "profiling counters", _counters, WARNING),
     Check("gpu.stays", "gpus", "daemon-reload", _vanishing, WARNING),
     Check("image.present", "images", "images", _images),
     Check("image.cuda", "images", "CUDA in images", _cuda),

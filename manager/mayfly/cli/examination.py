@@ -91,6 +91,7 @@ def _host(facts: Facts, config: Config) -> Facts:
         hardware=hardware_for(config),
         slurm=_slurm(config),
         char_links=_char_links(),
+        counters=counters_open(),
         state_problem=_state_problem(state),
         rooms=_rooms(state),
     )
@@ -225,6 +226,18 @@ def _char_links() -> bool | None:
         return None
     numbers = [path.stat().st_rdev for path in devices]
     return all(Path(f"/dev/char/{os.major(n)}:{os.minor(n)}").exists() for n in numbers)
+
+
+def counters_open(params: Path = Path("/proc/driver/nvidia/params")) -> bool | None:
+    """Whether the driver lets everybody read profiling counters; ``None``: it does not say.
+
+    https://developer.nvidia.com/ERR_NVGPUCTRPERM
+    """
+    with suppress(OSError):
+        text = params.read_text(encoding="utf-8", errors="replace")
+        found = re.search(r"^RmProfilingAdminOnly: ([01])$", text, re.MULTILINE)
+        return found[1] == "0" if found is not None else None
+    return None
 
 
 # -- tokens and services -----------------------------------------------------------------------------

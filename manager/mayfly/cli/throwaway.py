@@ -19,8 +19,8 @@ from mayfly.cli.client import Client
 from mayfly.cli.examination import hardware_and_survey
 from mayfly.cli.standing import first_status, slot_of
 from mayfly.cli.trouble import NoSuch, Trouble
-from mayfly.cli.verbs_status import await_drained
-from mayfly.core import naming
+from mayfly.cli.verbs_status import await_drained, await_gone
+from mayfly.core import bench_lane, naming
 from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
 from mayfly.core.container_labels import NOBODYS
@@ -68,11 +68,14 @@ def emptied(
     cordoned.
     """
     status = first_status(manager)
-    before = {name: slot_of(status, name)["cordoned"] for name in (slot, *others)}
+    rows = {name: slot_of(status, name) for name in (slot, *others)}
+    # Who is configured no more goes by itself, and would stay cordoned for when it is again.
+    before = {name: row["cordoned"] for name, row in rows.items() if row.get("configured", True)}
     with _heeded():
         try:
             manager.post("/v1/drain", {"slots": [*before], "force": False})
             await_drained(manager, [*before], seconds)
+            await_gone(manager, [name for name in rows if name not in before], seconds)
             yield before[slot] is not None
         finally:
             free = [name for name, cordon in before.items() if cordon is None]
@@ -84,9 +87,11 @@ def emptied(
                     manager.post("/v1/cordon", {"slots": [name], **kept})
 
 
-def in_turn_with(manager: Client, spec: SlotSpec) -> list[str]:
-    """The slots of other pools that have any of the slot's GPUs in turn with it."""
-    if not spec.pool.takes_turns:
+def beside(manager: Client, spec: SlotSpec) -> list[str]:
+    """The other slots that have any of the slot's GPUs: in turn with it, or until their last job has ended,
+    where they are configured no more.
+    """
+    if spec.pool.share:
         return []
     rows = first_status(manager)["slots"]
     return [
@@ -176,6 +181,13 @@ def _plan(config: Config, spec: SlotSpec, what: str, home: Path) -> tuple[AgentP
         log_max_size=config.host.log_max_size,
     )
     spare = f"{name}.{generation}"
+    # Its clocks are nobody's to lock, so nothing is to say that they are.
+    told = bench_lane.variables(spec.bench)
+    variables = {key: value for key, value in plan.variables.items() if key not in told}
     return replace(
-        plan, labels={**NOBODYS, LABEL: what}, spare_name=spare, removes_itself=False
+        plan,
+        variables=variables,
+        labels={**NOBODYS, LABEL: what},
+        spare_name=spare,
+        removes_itself=False,
     ), generation

@@ -51,14 +51,17 @@ def gpus(
         raise Usage(f"gpus takes heal, unlock, or nothing, not {what}")
     if force and what != "unlock":
         raise Usage("--force goes with unlock: `mayfly gpus unlock --force`")
+    if what != "heal" and (plan or yes):
+        raise Usage("--plan and --yes go with heal: `mayfly gpus heal`")
+    if what is not None and watch:
+        raise Usage(f"--watch shows GPUs: it has no meaning beside {what}")
     if what == "unlock":
         if where(ctx).host or where(ctx).context:
             raise Usage("gpus unlock is about this host: type it on the box")
+        if gpu is not None or as_json:
+            said = "--json" if gpu is None else gpu
+            raise Usage(f"unlock gives back all clocks, in words: leave out {said}")
         _unlock(config_path(ctx, config), force=force)
-    if what is None and (plan or yes):
-        raise Usage("--plan and --yes go with heal: `mayfly gpus heal`")
-    if what is not None and watch:
-        raise Usage("--watch shows GPUs: it has no meaning beside heal")
     if what is None and not watch and (boxes := several(ctx, socket, config)):
         of_boxes = boxes.get("/v1/gpus")
         lines = partial(render_gpus.gpus, width=terminal_width())

@@ -12,6 +12,7 @@ from mayfly.cli.misunderstood import words_behind
 from mayfly.cli.options import ConfigOption, SocketOption, TimeoutOption
 from mayfly.cli.standing import first_status, slot_of
 from mayfly.cli.talk import client, config_path, lasting, say
+from mayfly.cli.trouble import Trouble
 
 
 def shell(
@@ -27,7 +28,7 @@ def shell(
 ) -> None:
     """Open a throw-away container with a slot's image, GPUs, datasets and limits; no job meanwhile."""
     from mayfly.cli.loading import load_config, translated  # noqa: PLC0415  brings most of Mayfly
-    from mayfly.cli.throwaway import emptied, in_turn_with, spec_of  # noqa: PLC0415
+    from mayfly.cli.throwaway import beside, emptied, spec_of  # noqa: PLC0415
     from mayfly.cli.throwaway import shell as converse  # noqa: PLC0415
 
     words = words_behind("slot", command) or ("/bin/bash",)
@@ -38,7 +39,12 @@ def shell(
     terminal = sys.stdin.isatty() and sys.stdout.isatty()
     with translated():
         spec = spec_of(loaded, slot)
-        others = in_turn_with(manager, spec)
+        if spec.pool.by_slurm:
+            raise Trouble(
+                f"{slot} has GPUs only while a job has its allocation of Slurm's: ask for one of your own, "
+                f"`salloc --gres=gpu:{spec.pool.gpus}`"
+            )
+        others = beside(manager, spec)
         said = f"{' and '.join((slot, *others))} take" if others else f"{slot} takes"
         say(f"{said} no job until this ends; a job that runs there ends first")
         with emptied(manager, slot, seconds, others):

@@ -115,6 +115,12 @@ def await_drained(manager: Client, slots: Sequence[str] | None, seconds: float |
     await_status(manager, left, seconds)
 
 
+def await_gone(manager: Client, slots: Sequence[str], seconds: float | None) -> None:
+    """Wait until nothing is left in these slots, which get no agent any more."""
+    if slots:
+        await_status(manager, lambda document: _drained(document, slots), seconds)
+
+
 def await_status(
     manager: Client, left: Callable[[Document], str | None], seconds: float | None
 ) -> Document:

@@ -371,7 +371,18 @@ HEAL_TIMES = ("asked", "began", "reset", "ended")
 
 def ahead(memory: Memory, now: float) -> float:
     """How many seconds what is remembered lies in the future: the clock was set back meanwhile."""
-    times = (getattr(agent, name) for agent in memory.agents.values() for name in AGENT_TIMES)
+    times = [
+        *(getattr(agent, name) for agent in memory.agents.values() for name in AGENT_TIMES),
+        *(getattr(heal, name) for heal in memory.heals.values() for name in HEAL_TIMES),
+        *(
+            time
+            for slot in memory.slots.values()
+            for time in (
+                *(slot.vacant_since, slot.gate_at, slot.unseen_end),
+                *((slot.clocks.since, slot.clocks.locked) if slot.clocks is not None else ()),
+            )
+        ),
+    ]
     return max(0.0, max((time - now for time in times if time is not None), default=0.0))
 
 
@@ -406,6 +417,7 @@ def _shift(draft: _Draft, by: float) -> None:
             booking=booking,
             cooling_until=_moved(slot.cooling_until, by),
             vacant_since=_moved(slot.vacant_since, by),
+            unseen_end=_moved(slot.unseen_end, by),
             failing_since=_moved(slot.failing_since, by),
             trial_at=_moved(slot.trial_at, by),
             clocks=_moved_lock(slot.clocks, by),

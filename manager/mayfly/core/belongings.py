@@ -24,6 +24,7 @@ from mayfly.core.model import (
     Generation,
     PoolName,
     Severity,
+    SlotName,
     SlotSpec,
     World,
 )
@@ -91,13 +92,29 @@ def unowned(view: View) -> Iterator[Verdict]:
 
 
 def in_the_way(view: View, spec: SlotSpec, tenancy: Tenancy) -> bool:
-    """Whether what an earlier agent of the slot has made may be there."""
+    """Whether what an earlier agent of the slot has made may be there, or what one of a slot that is gone has
+    made, of which nobody knows the GPUs any more.
+    """
     if any(other.owes for other in tenancy.settled):
         return True
-    return any(
-        slot == spec.name and generation not in view.memory.agents
+    left = forgotten(view)
+    if not left:
+        return False
+    return spec.name in left or (bool(spec.lease) and not left <= configured(view))
+
+
+def forgotten(view: View) -> set[SlotName]:
+    """The slots, also some that are gone, in which what an agent has made may be that nobody remembers."""
+    return {
+        slot
         for generation, slot in view.world.unowned.items()
-    )
+        if generation not in view.memory.agents
+    }
+
+
+def configured(view: View) -> set[SlotName]:
+    """The slots that there are."""
+    return {spec.name for spec in view.desired.slots}
 
 
 def gateway_is_missing(view: View, spec: SlotSpec) -> bool:

@@ -259,10 +259,7 @@ def conditions(slots: Iterable[SlotSpec], memory: Memory, now: float) -> list[Co
             )
     for name, known in memory.slots.items():
         lock = known.clocks
-        agent = memory.agents.get(lock.generation) if lock is not None else None
-        over = agent is None or agent.settled
-        ended = known.vacant_since or (lock.since if lock is not None else now)
-        if lock is not None and over and now - ended > LATE:
+        if lock is not None and stays_locked(memory, name, lock, now):
             whose = f"are still locked for an agent of {name} that has ended"
             text = f"the clocks of {', '.join(lock.gpus)} {whose}"
             found.append(
@@ -274,3 +271,10 @@ def conditions(slots: Iterable[SlotSpec], memory: Memory, now: float) -> list[Co
                 )
             )
     return found
+
+
+def stays_locked(memory: Memory, slot: SlotName, lock: ClockLock, now: float) -> bool:
+    """Whether the clocks should have been unlocked some time ago, and are not."""
+    agent = memory.agents.get(lock.generation)
+    over = agent is None or agent.settled
+    return over and now - (memory.slot(slot).vacant_since or lock.since) > LATE

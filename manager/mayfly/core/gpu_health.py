@@ -104,6 +104,7 @@ class Reading:
     vitals: Mapping[str, Vitals] = field(default_factory=dict)  # by GPU's and MIG device's UUID
     xids: tuple[Xid, ...] = ()  # new ones since the reading before
     problem: str | None = None  # why nothing is known, a whole sentence
+    loading: str = ""  # which loading of the driver answers, as text; "": not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,14 @@ class Record:
     lasting: Mapping[str, Lasting] = field(default_factory=dict)  # by check
     # Whether ``quiet`` was seen while no agent was at work, nor had just ended: else it may be a job's.
     rested: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """What was in use on each device at the least while no agent was at work on it, nor had just ended."""
+
+    loading: str = ""  # the driver's, in which that was seen: with it memory comes and goes
+    used: Mapping[str, int] = field(default_factory=dict)  # bytes, by device
 
 
 @dataclass(frozen=True, slots=True)

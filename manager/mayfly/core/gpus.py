@@ -6,9 +6,11 @@ stimuli.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import inf
+from typing import TypeVar
 
 from mayfly.core.desire import Hardware
 from mayfly.core.facts import AgentExited, Fact, GpuReset, SlotReleased
@@ -18,6 +20,8 @@ from mayfly.core.gpu_gate import judge
 from mayfly.core.gpu_health import (
     RECHECK,
     Ours,
+    Process,
+    Quiet,
     Reading,
     Record,
     Tenant,
@@ -51,7 +55,11 @@ PROBE_AGAIN = 5.0  # seconds after the Engine could not run one
 RECHECK_EVERY = 0.25  # seconds between looks at GPUs that a job has not left yet
 PACE_AT_WORK = 2.0  # seconds between looks while jobs compute: what their use is told from
 PACE = 10.0
+REMEMBERED = (
+    4096  # agents with GPUs whose processes, once they have ended, are told from a stranger's
+)
 LATE = 5.0  # seconds after which what is awaited is reported as late
+_Name = TypeVar("_Name", ContainerId, Generation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +75,14 @@ class Gpus:
     records: Mapping[str, Record] = field(default_factory=dict)
     # Devices that were looked at while no agent had them, nor one that had just ended.
     rested: frozenset[str] = frozenset()
+    earlier: Quiet = field(default_factory=Quiet)  # what an earlier run of the manager saw of that
+    loading: str = ""  # the driver's that answered last; "": not known
     # When each slot with a lease was first looked at, or a person last wanted it tried again.
     since: Mapping[SlotName, float] = field(default_factory=dict)
     # When the last agent with each device ended, or what that had made was gone, whichever slot it was in.
     left: Mapping[str, float] = field(default_factory=dict)
-    # Containers with a lease, also those that are gone, and agents with one that could have containers.
-    ours: frozenset[ContainerId] = frozenset()
+    # Containers with a lease, also the last ones that are gone, and agents with one that could have some.
+    ours: Mapping[ContainerId, SlotName] = field(default_factory=dict)
     makers: Mapping[Generation, SlotName] = field(default_factory=dict)
     probes: Mapping[Generation, ProbeVerdict] = field(default_factory=dict)
     # When to try again what was begun or failed.
@@ -123,7 +133,7 @@ class Gpus:
         after = replace(self, reading=reading)
         if reading.gpus is None:
             return after
-        probes = self.probes
+        after, probes = after.answered(reading), self.probes
         if reading.xids:  # what agents see is to be seen afresh
             probes = {
                 generation: replace(verdict, at=verdict.at - PROBE_EVERY)
@@ -132,10 +142,36 @@ class Gpus:
         return replace(
             after,
             known=merged(self.known or (), reading.gpus),
-            records=recorded(self.records, reading, self.table),
+            records=recorded(after.records, reading, self.table),
             tally=self.tally.add(reading),
             probes=probes,
         ).examined()
+
+    def answered(self, reading: Reading) -> Gpus:
+        """With what an earlier run saw of what is quiet; what was seen of another driver says nothing."""
+        loading, known = reading.loading, self.earlier
+        gpus = replace(self, loading=loading or self.loading)
+        if gpus.loading != (self.loading or gpus.loading):
+            blank = {uuid: replace(one, quiet=None) for uuid, one in self.records.items()}
+            gpus = replace(gpus, records=blank, rested=frozenset())
+        if not known.used or known.loading != loading:
+            return replace(gpus, earlier=Quiet())
+        used = {uuid: known.used[uuid] for uuid in reading.vitals if uuid in known.used}
+        first = {uuid: Record(quiet=least) for uuid, least in used.items()}
+        left = {uuid: least for uuid, least in known.used.items() if uuid not in used}
+        return replace(
+            gpus,
+            records={**first, **gpus.records},
+            rested=gpus.rested | used.keys(),
+            earlier=Quiet(loading, left),
+        )
+
+    @property
+    def quiet(self) -> Quiet:
+        """What the next run of the manager is to know of that; nothing where the loading is not known."""
+        found = {uuid: one.quiet for uuid, one in self.records.items() if uuid in self.rested}
+        used = {uuid: least for uuid, least in found.items() if least is not None}
+        return Quiet(self.loading, {**self.earlier.used, **used}) if self.loading else Quiet()
 
     def examined(self) -> Gpus:
         """With what the checks find now, on every GPU and MIG device."""
@@ -283,12 +319,22 @@ class Gpus:
         holders = [
             agent for agent in memory.agents.values() if agent.lease and agent.container is not None
         ]
-        containers = {agent.container for agent in holders if agent.container is not None}
+        containers = {one.container: one.slot for one in holders if one.container is not None}
         standing = {one.container for one in holders if one.container and not one.settled}
         makers = {agent.generation: agent.slot for agent in holders if agent.door}
         alive = {agent.generation for agent in holders if agent.lingers}
-        gpus = replace(self, ours=self.ours | containers, makers={**self.makers, **makers})
-        return gpus, Ours(gpus.ours, standing, gpus.makers, alive)
+        shown = self._shown()
+        gpus = replace(
+            self,
+            ours=_with_new(self.ours, containers, {one.container for one in shown}),
+            makers=_with_new(self.makers, makers, {one.agent for one in shown}),
+        )
+        return gpus, Ours(gpus.ours.keys(), standing, gpus.makers, alive)
+
+    def _shown(self) -> list[Process]:
+        """The processes that the last reading showed."""
+        vitals = self.reading.vitals.values() if self.reading is not None else ()
+        return [process for seen in vitals for process in seen.processes]
 
     def _of_now(self, now: float) -> Reading | None:
         """The last reading; none where it is from a time to come, since the clock was set back."""
@@ -322,8 +368,11 @@ class Gpus:
         if leased:
             measured = frozenset(spec.pool.name for spec in leased if spec.pool.bench is not None)
             gpus = replace(gpus, tally=gpus.tally.assigned(leased, memory, measured))
+            # What was just reset is looked at in a pause too, for it is not to be judged by what was before.
+            proving = any(heal.is_proved for heal in memory.heals.values())
             pace = PaceGpus(
-                PACE_AT_WORK if gpus.tally.working else PACE, resting=memory.pause is not None
+                PACE_AT_WORK if gpus.tally.working else PACE,
+                resting=memory.pause is not None and not proving,
             )
             if pace != gpus.paced:
                 requests.append(pace)
@@ -411,6 +460,19 @@ class Gpus:
             probes={name: verdict for name, verdict in self.probes.items() if name in agents},
             probing={name: due for name, due in self.probing.items() if name in agents},
         )
+
+
+def _with_new(
+    known: Mapping[_Name, SlotName], new: Mapping[_Name, SlotName], shown: Collection[_Name | None]
+) -> Mapping[_Name, SlotName]:
+    """With the new ones, without the oldest where they are too many; those whose processes show stay."""
+    if new.keys() <= known.keys():
+        return known
+    both = {**known, **new}
+    over = max(0, len(both) - REMEMBERED)
+    old = (name for name in both if name not in new and name not in shown)
+    gone = frozenset(islice(old, over))
+    return {name: slot for name, slot in both.items() if name not in gone} if gone else both
 
 
 def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:

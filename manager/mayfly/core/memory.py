@@ -333,6 +333,11 @@ class Heal:
     failure: str | None = None  # a sentence; None: it is well, or goes on
 
     @property
+    def is_proved(self) -> bool:
+        """Whether it was reset, and is looked at since."""
+        return self.ended is None and self.reset is not None
+
+    @property
     def resets(self) -> bool:
         """Whether it is about to be reset, or is being: nobody may have it now."""
         return self.ended is None and self.reset is None

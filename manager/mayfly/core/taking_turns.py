@@ -136,13 +136,12 @@ def _kept_for_a_look(view: View, wants: Wants, specs: Iterable[SlotSpec]) -> set
 
 
 def _of_forgotten(view: View) -> set[str]:
-    """The GPUs of slots in which what a forgotten agent has made may be at work."""
-    slots = {
-        slot
-        for generation, slot in view.world.unowned.items()
-        if generation not in view.memory.agents
+    """The GPUs of slots where what a forgotten agent has made may be at work; all where its slot is gone."""
+    slots = belongings.forgotten(view)
+    anywhere = not slots <= belongings.configured(view)
+    return {
+        uuid for spec in view.desired.slots if anywhere or spec.name in slots for uuid in spec.lease
     }
-    return {uuid for spec in view.desired.slots if spec.name in slots for uuid in spec.lease}
 
 
 def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:

@@ -111,6 +111,7 @@ class Session:
         self._events: Any = None
         self._watched: dict[int, str] = {}  # a handle's address -> the GPU's UUID
         self._driver = ""
+        self._loading = ""
         self._cuda: tuple[int, int] | None = None
         self._last: dict[
             int, Gpu
@@ -165,6 +166,7 @@ class Session:
             began=began,
             ended=time.time(),
             driver=self._driver,
+            loading=self._loading,
             cuda=self._cuda,
             gpus=tuple(gpus),
             vitals=vitals,
@@ -182,6 +184,7 @@ class Session:
         self._open = True
         try:
             self._driver = nvml.nvmlSystemGetDriverVersion()
+            self._loading = gpu_clocks.loading()
             self._cuda = self._highest_cuda()
             self._events = self._maybe(nvml.nvmlEventSetCreate)
         except nvml.NVMLError as error:
@@ -379,8 +382,17 @@ class Session:
         return (int(found.used), int(found.total)) if found is not None else (None, None)
 
     def _processes(self, handle: Any) -> tuple[Process, ...]:
-        found = self._maybe(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-        return tuple(_process(int(entry.pid), entry.usedGpuMemory) for entry in found)
+        """Whoever computes there or draws, a process that does both once."""
+        nvml = self._nvml
+        found: dict[int, int | None] = {}
+        for ask in (
+            nvml.nvmlDeviceGetComputeRunningProcesses,
+            nvml.nvmlDeviceGetGraphicsRunningProcesses,
+        ):
+            for entry in self._maybe(ask, handle) or ():
+                known, memory = found.get(int(entry.pid)), entry.usedGpuMemory
+                found[int(entry.pid)] = max(known or 0, memory) if memory is not None else known
+        return tuple(_process(pid, memory) for pid, memory in found.items())
 
     def _maybe(self, ask: Callable[..., Any], *arguments: object) -> Any:
         """What NVML answers; ``None`` where this GPU or driver does not have it."""

@@ -22,7 +22,6 @@ from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.desire import references
 from mayfly.core.facts import AgentDetached
-from mayfly.core.gpu_use import Tally
 from mayfly.core.gpus import Gpus
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -30,7 +29,7 @@ from mayfly.core.model import Config, ContainerId, Generation, HostId, HostSpec
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
-from mayfly.edge import systemd
+from mayfly.edge import clocks_let_go, state_lock, systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
@@ -201,6 +200,7 @@ def _run(
             key=key,
             still_wanted=lambda one: _is_wanted(loop.state.memory.agents.get(one)),
             clocks=_watching_locked(memory),
+            why_unheld=partial(clocks_let_go.why_unheld, state_dir),
         ),
         inbox.put,
     )
@@ -216,9 +216,7 @@ def _run(
     )
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
     notifier, report = _voices(config.host, board, log, metrics, engine)
-    recording = Recording(
-        state := _beginning(host, config, memory, ledger.take_gpu_use(), clock.now())
-    )
+    recording = Recording(state := _beginning(host, config, memory, ledger, clock.now()))
     loop = Loop(
         state,
         Parts(
@@ -452,10 +450,11 @@ def _images(state: State) -> frozenset[str]:
     return references(state.config, state.gpus.hardware, state.memory.jobs.values())
 
 
-def _beginning(host: HostId, config: Config, memory: Memory, tally: Tally, now: float) -> State:
+def _beginning(host: HostId, config: Config, memory: Memory, ledger: Ledger, now: float) -> State:
     """The state of a run that has seen nothing yet; its generations begin at random."""
     run_id = naming.generation(now, secrets.randbelow(NOISE))
-    gpus = Gpus(catalogue(), architecture(), tally=tally.resumed(memory))
+    tally = ledger.take_gpu_use().resumed(memory)
+    gpus = Gpus(catalogue(), architecture(), tally=tally, earlier=ledger.gpu_quiet())
     return begin(host, run_id, config, memory, gpus, secrets.randbelow(NOISE))
 
 
@@ -568,7 +567,7 @@ def _locked(state_dir: Path) -> Iterator[None]:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         state_dir.chmod(0o700)
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(state_dir / state_lock.NAME, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise Refused(
             f"the state directory {state_dir} cannot be used: {error.strerror}; run as root, or set "

@@ -240,7 +240,9 @@ def _foreign_processes(gpus: Gpus) -> list[Condition]:
             f"{process.named} computes on {uuid}, which is leased, and is not Mayfly's",
             f"ps -fp {process.pid}",
         )
-        for uuid, process in foreign(lease, gpus.reading, Ours(gpus.ours, makers=gpus.makers))
+        for uuid, process in foreign(
+            lease, gpus.reading, Ours(gpus.ours.keys(), makers=gpus.makers)
+        )
     ]
 
 

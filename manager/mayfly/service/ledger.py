@@ -13,7 +13,9 @@ from mayfly.core.codec import decoded, encoded
 from mayfly.core.command_effects import CommandResult, refusal
 from mayfly.core.commands import Payload
 from mayfly.core.facts import Fact
+from mayfly.core.gpu_health import Quiet
 from mayfly.core.gpu_use import Tally
+from mayfly.core.gpus import Gpus
 from mayfly.core.memory import Memory
 from mayfly.core.model import HostSpec, JobId
 from mayfly.edge.boot import host_boot
@@ -28,7 +30,7 @@ SCRUB_EVERY = 1.0  # seconds that what was erased may still stand in the write-a
 PRUNE_EVERY = 600.0
 NOTE_EVERY = 60.0
 DAY = 86400.0
-GPU_USE = "gpu_use"
+GPU_USE, GPU_QUIET = "gpu_use", "gpu_quiet"
 
 
 class Ledger:
@@ -43,7 +45,8 @@ class Ledger:
         self._kept_cursor: EventCursor | None = None
         self._next_scrub = 0.0
         self._next_prune = 0.0
-        self._next_note = 0.0
+        self._next_note = self._next_quiet = 0.0
+        self._quiet = Quiet()  # as it was kept last
         self.disk_error: str | None = None  # why the last commit failed; None: it did not
         self.gone = False  # somebody took the file away
         self.retry_at: float | None = None
@@ -141,7 +144,7 @@ class Ledger:
 
     def reset_timers(self) -> None:
         """The clock has jumped: see to everything at the next chance."""
-        self._next_scrub = self._next_prune = self._next_note = 0.0
+        self._next_scrub = self._next_prune = self._next_note = self._next_quiet = 0.0
 
     def keep_cursor(self, cursor: EventCursor | None) -> None:
         """Keep the last event of the Engine, for the next manager."""
@@ -166,6 +169,32 @@ class Ledger:
         if tally.working and now >= self._next_note and self.disk_error is None:
             self._next_note = now + NOTE_EVERY
             self.keep_gpu_use(tally)
+
+    def keep_gpu_quiet(self, quiet: Quiet) -> None:
+        """Keep how little is in use on GPUs that nobody works on, for the next manager."""
+        if not quiet.loading or quiet == self._quiet:
+            return
+        try:
+            self._history.set_meta(GPU_QUIET, json.dumps(encoded(quiet)))
+        except Fault as fault:
+            self._log.event("disk.lost", reason=str(fault))
+        else:
+            self._quiet = quiet
+
+    def note_gpu_quiet(self, gpus: Gpus, now: float) -> None:
+        """The same now and then, for a manager that is killed."""
+        if gpus.watching and now >= self._next_quiet and self.disk_error is None:
+            self._next_quiet = now + NOTE_EVERY
+            self.keep_gpu_quiet(gpus.quiet)
+
+    def gpu_quiet(self) -> Quiet:
+        """What was kept of that."""
+        try:
+            found = decoded(json.loads(self._history.meta(GPU_QUIET) or "null"))
+        except ValueError:  # of another version of Mayfly
+            found = None
+        self._quiet = found if isinstance(found, Quiet) else Quiet()
+        return self._quiet
 
     def take_gpu_use(self) -> Tally:
         """What was kept of that, once: of jobs that end meanwhile nothing comes back."""

@@ -108,9 +108,11 @@ class Loop:
             if stopping:
                 parts.ledger.keep_cursor(self._safe_cursor(self.state))
                 parts.ledger.keep_gpu_use(self.state.gpus.tally)
+                parts.ledger.keep_gpu_quiet(self.state.gpus.quiet)
                 return
             parts.ledger.upkeep(now, self.state.config.host)
             parts.ledger.note_gpu_use(self.state.gpus.tally, now)
+            parts.ledger.note_gpu_quiet(self.state.gpus, now)
 
     def _give_back(self) -> None:
         if self._passes > BUSY_WHILE:

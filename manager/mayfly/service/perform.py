@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from typing import assert_never
@@ -126,9 +126,10 @@ class Performer:
         key: str = "",
         still_wanted: Callable[[Generation], bool] = lambda _: True,
         clocks: GpuClocks | None = None,
+        why_unheld: Callable[[Generation], str] = lambda _: "",
     ) -> None:
         """``key`` is the installation's, for the seals; ``still_wanted``: whether an agent that is being made
-        is still to be.
+        is still to be; ``why_unheld``: why an agent's clocks were not locked to its end, as far as is noted.
         """
         self._host = host
         self._engine = engine
@@ -147,6 +148,7 @@ class Performer:
         self.images_of_agents: tuple[str, ...] = ()  # so are these: patterns
         self._still_wanted = still_wanted
         self._clocks = clocks or GpuClocks()
+        self._why_unheld = why_unheld
         self._enrolments: dict[Generation, Enrolment] = {}
 
     def perform(self, action: Action, agent: Agent | None) -> ActionResult:
@@ -218,7 +220,11 @@ class Performer:
             case LockClocks():
                 return self._clocks.lock(action.gpus, action.clock, action.memory_clock)
             case UnlockClocks():
-                return self._clocks.unlock(action.gpus, action.driver, memory=action.memory)
+                found = self._clocks.unlock(action.gpus, action.driver, memory=action.memory)
+                why = "; ".join(
+                    one for one in (self._why_unheld(action.generation), found.unheld) if one
+                )
+                return replace(found, unheld=why)
             case _:
                 assert_never(action)
 

@@ -116,6 +116,7 @@ def _slot(
         "gpus": list(row.spec.lease or (agent.devices if agent is not None else ())),
         "job": agent.job if agent is not None else None,
         "note": row.note,
+        "configured": row.configured,
     }
 
 

@@ -9,7 +9,7 @@
  *       energy=MJ reasons=0x40    its counter of millijoules (none where it is not said), energy=MJ+WATTS@EPOCH grows from then on;
  *                               why its clocks are lower than they could be, the bits of NVML's clocks event reasons
  *   mig gpu=0 slot=2 uuid=MIG-… name=1g.10gb memory=10240 used=0
- *   process gpu=0 pid=123 memory=512          (of a MIG device: slot=2 too)
+ *   process gpu=0 pid=123 memory=512          (of a MIG device: slot=2 too; one that draws: draws=1, draws=2 computes beside it)
  *   nvlink gpu=0 link=0 bus=00000000:02:00.0  what is at the other end of a link; GPU 0 is at 00000000:01:00.0, and so on
  *   xid gpu=0 code=79           delivered once to every event set that was there before
  *   error CALL CODE [GPU]       CALL answers CODE, for that GPU alone or for all; * is every call
@@ -50,7 +50,7 @@ struct gpu {
     u32 util, remap[4];
 };
 struct mig { int gpu, slot; char uuid[96], name[96]; u64 memory, used; };
-struct process { int gpu, slot; u32 pid; u64 memory; };
+struct process { int gpu, slot, draws; u32 pid; u64 memory; };
 struct xid { int gpu; u64 code; };
 struct world {
     char driver[80];
@@ -188,6 +188,7 @@ static int read_world(struct world *w, const char *call, int gpu, long *slow) {
             p->slot = number(line, "slot", 0xffffffff);
             p->pid = number(line, "pid", 0);
             p->memory = number(line, "memory", 0);
+            p->draws = number(line, "draws", 0);
         } else if (!strncmp(line, "xid ", 4) && w->xids < XIDS) {
             w->xid[w->xids].gpu = number(line, "gpu", 0);
             w->xid[w->xids++].code = number(line, "code", 0);
@@ -343,14 +344,13 @@ int nvmlDeviceGetCurrentClocksThrottleReasons(handle h, u64 *reasons) {
 }
 
 struct info { u32 pid; u64 memory; u32 gpu_instance, compute_instance; };
-int nvmlDeviceGetComputeRunningProcesses_v3(handle h, u32 *count, struct info *infos) {
-    LOOK(h);
+static int processes(struct world *w, handle h, int without, u32 *count, struct info *infos) {
     u32 found = 0, room = *count;
     int i;
-    struct mig *part = mig_of(&w, h);
-    for (i = 0; i < w.processes; i++) {
-        struct process *p = &w.process[i];
-        if (p->gpu != gpu_of(h) || (part && p->slot != part->slot)) continue;
+    struct mig *part = mig_of(w, h);
+    for (i = 0; i < w->processes; i++) {
+        struct process *p = &w->process[i];
+        if (p->gpu != gpu_of(h) || (part && p->slot != part->slot) || p->draws == without) continue;
         if (infos && found < room) {
             infos[found].pid = p->pid;
             infos[found].memory = p->memory << 20;
@@ -360,6 +360,14 @@ int nvmlDeviceGetComputeRunningProcesses_v3(handle h, u32 *count, struct info *i
     }
     *count = found;
     return found > room || (found && !infos) ? SMALL : OK;
+}
+int nvmlDeviceGetComputeRunningProcesses_v3(handle h, u32 *count, struct info *infos) {
+    LOOK(h);
+    return processes(&w, h, 1, count, infos);
+}
+int nvmlDeviceGetGraphicsRunningProcesses_v3(handle h, u32 *count, struct info *infos) {
+    LOOK(h);
+    return processes(&w, h, 0, count, infos);
 }
 
 /* An event set remembers how many of the file's XIDs it has delivered. */
