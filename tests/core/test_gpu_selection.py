@@ -124,6 +124,7 @@ def test_profiles(text: str, right: bool) -> None:
 def test_a_model_has_a_word() -> None:
     assert model_problem("H100") is None
     assert model_problem(" - ") is not None
+    assert model_problem("\x1b[31mH100") is not None
 
 
 def test_what_is_asked_for_is_said_in_words() -> None:

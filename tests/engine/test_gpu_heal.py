@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +49,29 @@ def healed(manager: GpuManager) -> list[dict[str, object]]:
     return [event for event in events if event["event"] == "gpu.healed"]
 
 
+@contextmanager
+def left_of(container: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has outlived that container, as its control group says."""
+    root = Path("/sys/fs/cgroup")
+    group = (root if (root / "cgroup.procs").exists() else root / "pids") / container
+    group.mkdir()
+    try:
+        with sleeping() as process:
+            (group / "cgroup.procs").write_text(str(process.pid))
+            yield process
+    finally:
+        group.rmdir()
+
+
+@contextmanager
+def sleeping() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(["sleep", "600"]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_a_gpu_whose_rows_wait_for_a_reset_is_reset_once_and_takes_jobs_again(
     manager: GpuManager, hardware: Hardware, smi: NvidiaSmi
 ) -> None:
@@ -55,8 +81,16 @@ def test_a_gpu_whose_rows_wait_for_a_reset_is_reset_once_and_takes_jobs_again(
     assert (told["gpu"], told.get("failure")) == (uuid(0), None)
     assert "broken rows of memory" in str(told["reason"])
     assert smi.resets == [f"--gpu-reset -i {uuid(0)}"]
-    manager.in_phase("idle", "gpu-0")
+    short = manager.in_phase("idle", "gpu-0")["container"]
+    container = manager.docker("inspect", "--format", "{{.Id}}", short)
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
+    with sleeping() as stranger, left_of(container) as left:
+        lines = [hardware.process(0, one.pid) for one in (stranger, left)]
+        assert left.wait() == -signal.SIGKILL
+        assert stranger.poll() is None
+        hardware.unsay(*lines)
+    told = [one for one in manager.json("events")["events"] if one["event"] == "gpu.leftover"]
+    assert len(told) == 1
     hardware.gpu(0, remap="0,0,1,0")  # again within the hour
     (waits,) = until(lambda: manager.told("gpu.heal_waits"), "it waits for its hour")
     assert "is not again for" in waits

@@ -79,7 +79,7 @@ class GpuSelection:
 
 def model_problem(text: str) -> str | None:
     """Why no model can be called so; ``None`` where one can."""
-    if not _WORD.findall(text.lower()):
+    if not text.isprintable() or not _WORD.findall(text.lower()):
         return f'{text!r} has no word of a model\'s name such as "H100" or "RTX 6000 Ada"'
     return None
 
