@@ -33,6 +33,7 @@ from mayfly.core.actions import (
     Signal,
     TakeResults,
     Thaw,
+    UnlockClocks,
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import KNOCK, Contacts
@@ -956,7 +957,8 @@ class Manager:
         if step.world.containers is None:
             self._check_unknown(found)
         if step.world.containers is None or memory.pause is not None:
-            assert all(isinstance(action, Thaw) for action in step.actions)
+            undone = Thaw if step.world.containers is None else (Thaw, UnlockClocks)
+            assert all(isinstance(action, undone) for action in step.actions)
             strays = {fact.agent.generation for fact in found if isinstance(fact, AgentAdopted)}
             for fact in found:
                 if isinstance(fact, AgentDoomed):

@@ -11,8 +11,15 @@ import pytest
 
 from mayfly.core import bench_lane, idle_host
 from mayfly.core.actions import LockClocks, Open, UnlockClocks
-from mayfly.core.facts import ClocksRefused, ClocksUnlocked, GateOpening, JobSubmitted
+from mayfly.core.facts import (
+    ClocksRefused,
+    ClocksUnlocked,
+    GateOpening,
+    JobSubmitted,
+    ManagerPaused,
+)
 from mayfly.core.leases import Gpu, Mig
+from mayfly.core.memory import Pause
 from mayfly.core.model import (
     Bench,
     BenchPlan,
@@ -325,6 +332,20 @@ def test_what_was_seen_at_the_beginning_is_told_with_what_was_seen_at_the_end() 
         ClocksSeen("a", 1395, 1410, ("power cap", "power brake"), 41, 60),
         ClocksSeen("b", began=40),
     )
+
+
+def test_the_clocks_of_a_job_that_ends_in_a_pause_are_unlocked_in_it() -> None:
+    manager = measured()
+    manager.submit("bench")
+    manager.run()
+    manager.record([ManagerPaused(manager.now, Pause(manager.now, "operator"))])
+    manager.run()
+    assert BENCH_0 in manager.locked, "its job runs"
+    manager.host.ends(manager.of("bench-0"), 0)
+    manager.run()
+    assert BENCH_0 not in manager.locked
+    assert manager.memory.slot(BENCH_0).clocks is None
+    assert manager.memory.pause is not None
 
 
 def test_clocks_that_stay_locked_are_told() -> None:

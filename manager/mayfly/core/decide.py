@@ -128,7 +128,9 @@ def decide(
     )
     for agent, verdict in throttled:
         draft.take(verdict, agent)
-    if not observing:
+    if observing:
+        _unlock_clocks(draft)  # whoever pauses Mayfly finds the GPUs as they are without it
+    else:
         _all_slots(draft, tenants)
     wakes = [due for due in draft.wakes if due > now]
     doubt = _next_doubt(world, memory, now)
