@@ -254,8 +254,10 @@ def test_what_a_forgotten_agent_of_a_slot_that_is_gone_has_made_keeps_every_slot
     known.submit("g")
     known.submit("c")
     known.turn()
+    (clear,) = clears(known)
     assert {known.memory.agents[name].slot for name in opens(known)} == {"c-0"}
-    known.run()
+    known.finish(clear)
+    known.turn()
     assert {known.memory.agents[name].slot for name in opens(known)} == {"c-0", "g-0"}
 
 

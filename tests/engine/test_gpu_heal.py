@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -82,15 +83,16 @@ def test_a_gpu_whose_rows_wait_for_a_reset_is_reset_once_and_takes_jobs_again(
     assert "broken rows of memory" in str(told["reason"])
     assert smi.resets == [f"--gpu-reset -i {uuid(0)}"]
     short = manager.in_phase("idle", "gpu-0")["container"]
-    container = manager.docker("inspect", "--format", "{{.Id}}", short)
+    container = manager.docker("inspect", "--format", "{{.Id}}", short).strip()
     assert manager.ended(manager.on_gpu("true"))["exit_code"] == 0
     with sleeping() as stranger, left_of(container) as left:
         lines = [hardware.process(0, one.pid) for one in (stranger, left)]
         assert left.wait() == -signal.SIGKILL
         assert stranger.poll() is None
         hardware.unsay(*lines)
-    told = [one for one in manager.json("events")["events"] if one["event"] == "gpu.leftover"]
-    assert len(told) == 1
+    logged = [json.loads(line) for line in manager.log.read_text().splitlines()]
+    ended = [one for one in logged if one["event"] == "gpu.leftover"]
+    assert [(one["pid"], one["ended"]) for one in ended] == [(left.pid, True)]
     hardware.gpu(0, remap="0,0,1,0")  # again within the hour
     (waits,) = until(lambda: manager.told("gpu.heal_waits"), "it waits for its hour")
     assert "is not again for" in waits
