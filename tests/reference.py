@@ -14,8 +14,9 @@ from typing import Any
 
 import typer.main
 
-from mayfly.cli.examples import EXAMPLES
 from mayfly.cli.help_topics import TOPICS
+from mayfly.cli.key_text import default_text
+from mayfly.cli.verb_text import verb_texts
 from mayfly.cli.verbs import app
 from mayfly.core.admission import (
     create,
@@ -28,7 +29,6 @@ from mayfly.core.admission.admit import ROUTES
 from mayfly.core.admission.keys import Key
 from mayfly.core.gpu_checks import CHECKS, RECOVERY, XID
 from mayfly.core.gpu_findings import OF_KIND
-from mayfly.core.quantities import spoken_age, spoken_size
 from mayfly.core.xids import XIDS, XidKind
 from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
@@ -39,7 +39,6 @@ from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
 BY_CASE = {XID, RECOVERY}  # of which it depends on what is said
-SHARED = {"--socket", "--config", "--host", "--help"}  # said once, for all verbs
 TABLES = {
     "host": "HostTable",
     "kubernetes": "ClusterTable",
@@ -109,37 +108,24 @@ def _between(name: str) -> re.Pattern[str]:
 
 
 def _verbs() -> Iterator[str]:
-    group: Any = typer.main.get_command(app)
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            for inner, verb in command.commands.items():
-                yield from _verb(f"{name} {inner}", verb)
-        else:
-            yield from _verb(name, command)
-
-
-def _verb(name: str, command: Any) -> Iterator[str]:
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option"]
-    options = [p for p in options if not SHARED & set(p.opts)]
-    shown = " ".join(_argument(p) for p in arguments)
-    some = " [OPTIONS]" if options else ""
-    yield f"### `mayfly {name}{some}{' ' + shown if shown else ''}`"
-    yield ""
-    yield command.help.strip()
-    yield ""
-    if options:
-        yield "| option | does |"
-        yield "|---|---|"
-        for option in options:
-            yield f"| `{_option(option)}` | {option.help} |"
+    for verb in verb_texts(typer.main.get_command(app)):
+        yield f"### `mayfly {verb.called}`"
         yield ""
-    yield "```sh"
-    for example in EXAMPLES[name]:
-        yield f"# {example.does}"
-        yield example.typed
-    yield "```"
-    yield ""
+        yield verb.does
+        yield ""
+        if verb.options:
+            yield "| option | does |"
+            yield "|---|---|"
+            for option in verb.options:
+                value = option.value.replace("|", "\\|")
+                yield f"| `{', '.join(option.names)}{' ' + value if value else ''}` | {option.does} |"
+            yield ""
+        yield "```sh"
+        for example in verb.examples:
+            yield f"# {example.does}"
+            yield example.typed
+        yield "```"
+        yield ""
 
 
 def _exit_codes() -> Iterator[str]:
@@ -152,23 +138,6 @@ def _exit_codes() -> Iterator[str]:
         yield f"| {code} | {means} |"
 
 
-def _argument(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
-
-
-def _option(parameter: Any) -> str:
-    names = ", ".join(sorted(parameter.opts, key=len, reverse=True))
-    if parameter.is_flag:
-        return names
-    choices = getattr(parameter.type, "choices", None)
-    values = "\\|".join(str(getattr(c, "value", c)) for c in choices) if choices else None
-    return f"{names} {values or parameter.metavar or _kind(parameter)}"
-
-
-def _kind(parameter: Any) -> str:
-    return "N" if "int" in type(parameter.type).__name__.lower() else "TEXT"
-
-
 # -- keys ------------------------------------------------------------------------------------------
 
 
@@ -179,22 +148,9 @@ def _keys(table: dict[str, Any]) -> Iterator[str]:
     for key, shape in table["properties"].items():
         if "$ref" in str(shape) and key in TABLES and key != "app":
             continue
-        default = "must be there" if key in required else _default(shape)
+        said = default_text(shape)
+        default = "must be there" if key in required else f"`{said}`" if said else ""
         yield f"| `{key}` | {default} | {shape['description']} |"
-
-
-def _default(shape: dict[str, Any]) -> str:
-    value = shape.get("default")
-    if value is None or value in ([], {}):
-        return ""
-    kinds = shape.get("type")
-    if isinstance(kinds, list) and "8GiB" in shape.get("examples", ()):
-        return f"`{spoken_size(value)}`"
-    if isinstance(kinds, list) and "30m" in shape.get("examples", ()):
-        return f"`{spoken_age(value).removesuffix('00')}`" if value else "`0`"
-    if isinstance(value, float):
-        return f"`{value:g}`"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 # -- checks of GPUs --------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.command_lines import bare, parsed, simple
 from tests.terminal import environment
 
 WIDTH = 110  # characters of a line that people still read
-OTHERS = {"echo", "jq", "source", "ssh"}  # what an example may call beside mayfly
+OTHERS = {"echo", "jq", "man", "source", "ssh"}  # what an example may call beside mayfly
 ALL = [(verb, example) for verb, examples in EXAMPLES.items() for example in examples]
 
 

@@ -30,19 +30,31 @@ analyze = pytest.mark.skipif(
 )
 
 
+PAGES = "usr/local/share/man"
+
+
 def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return copies.command("install", "--root", root, *more)
 
 
 def present(root: Path) -> list[str]:
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    files = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(str(path) for path in files if not path.is_relative_to(PAGES))
+
+
+def pages(root: Path) -> set[str]:
+    return {path.name for path in (root / PAGES).glob("man*/*")}
 
 
 def test_an_installation_says_every_file_that_it_wrote(tmp_path: Path) -> None:
     done = install(tmp_path)
     assert done.returncode == 0, done.stderr
     assert present(tmp_path) == sorted(FILES)
-    assert done.stdout.splitlines() == [f"wrote /{name}" for name in FILES]
+    told = [f"wrote /{name}" for name in FILES]
+    number = len(pages(tmp_path))
+    assert number > 40
+    assert done.stdout.splitlines() == [*told, f"wrote {number} man pages below /{PAGES}"]
+    assert (tmp_path / PAGES / "man5/mayfly-config.5").is_file()
     assert "mayfly init" in done.stderr
 
 
@@ -60,6 +72,7 @@ def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:
     done = install(tmp_path, "--dry-run")
     assert done.stdout.splitlines()[0] == f"would write /{FILES[0]}"
     assert present(tmp_path) == []
+    assert pages(tmp_path) == set()
 
 
 def test_an_older_file_of_ours_is_written_again_and_a_strangers_is_left_alone(
@@ -84,8 +97,22 @@ def test_uninstalling_takes_away_ours_and_nothing_else(tmp_path: Path) -> None:
     done = install(tmp_path, "--uninstall")
     assert done.returncode == 0, done.stderr
     assert present(tmp_path) == ["etc/mayfly/config.toml", FILES[2]]
+    assert pages(tmp_path) == set()
     for kept in ("/etc/mayfly,", "/var/lib/mayfly,", "mayfly.service.d", "sudo groupdel mayfly"):
         assert kept in done.stderr.partition("left, to be removed by hand")[2]
+
+
+def test_a_page_of_a_verb_that_is_gone_goes_and_a_stranger_s_stays(tmp_path: Path) -> None:
+    install(tmp_path)
+    former, theirs = (tmp_path / PAGES / "man1" / f"mayfly-{name}.1" for name in ("hush", "drain"))
+    former.write_text(f'.TH X 1\n.\\" {MARK}\n')
+    theirs.write_text(".TH OURS 1\n")
+    again = install(tmp_path).stdout
+    assert f"removed 1 man page below /{PAGES}" in again
+    assert f"/{PAGES}/man1/mayfly-drain.1 left alone, Mayfly did not write it" in again
+    assert not former.exists()
+    assert "removed" in install(tmp_path, "--uninstall").stdout
+    assert pages(tmp_path) == {"mayfly-drain.1"}
 
 
 def test_the_example_is_a_configuration_without_mistakes(tmp_path: Path) -> None:
@@ -105,7 +132,7 @@ def test_the_unit_starts_the_command_that_was_installed() -> None:
         "tmpfiles.conf": "",
         "config.example.toml": "",
     }
-    wanted = installation.files(shipped, "/opt/mayfly/bin/mayfly", {})
+    wanted = installation.files(shipped, "/opt/mayfly/bin/mayfly", {}, {})
     units = {want.path.name: want.text for want in wanted}
     assert "ExecStart=/opt/mayfly/bin/mayfly run\n" in units["mayfly.service"]
     assert "ExecStart=/opt/mayfly/bin/mayfly gateway\n" in units["mayfly-gateway.service"]

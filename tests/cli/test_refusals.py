@@ -247,6 +247,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "notify test targets": [("notify test nobody", 2)],
     "completion shell": [("completion tcsh", 2)],
     "completion --install": [("completion tcsh --install", 2)],
+    "help --man": [("help --man nonsense", 2), ("help --man exit-codes", 2)],
     "help words": [("help nonsense", 2), ("help config nonsense", 2)],
     "top -n": [("top -n 0", 2), ("top -n nonsense", 2)],
     "attach name": [("attach nope", 4)],

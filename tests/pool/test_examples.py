@@ -32,6 +32,7 @@ NOT_TYPED = {
     "mayfly events --follow --json": ENDLESS,
     "ssh box mayfly relay": "needs ssh to another box: tests/cli/test_host.py",
     "mayfly --host box1,box2 status": "needs ssh to other boxes: tests/cli/test_host.py",
+    "mayfly help --man submit | man -l -": "tests/cli/test_man_pages.py",
     "echo OLD NEW refs/heads/main | mayfly pipeline receive": "git alone calls it: tests/pool/test_push.py",
     "mayfly doctor --pools": "needs a GPU: tests/cli/test_doctor_pools.py",
     **{

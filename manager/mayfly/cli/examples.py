@@ -263,5 +263,6 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "help": _each(
         ("See a verb's options and examples", "mayfly help drain"),
         ("See what the exit codes mean", "mayfly help exit-codes"),
+        ("Read a man page that is not installed", "mayfly help --man submit | man -l -"),
     ),
 }

@@ -6,12 +6,14 @@ The configuration and the state are nobody's to take away but the operator's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 MARK = "written by `mayfly install`"
+COMMENT = '.\\"'  # what begins a comment in a man page
 SHIPPED_COMMAND = "/usr/local/bin/mayfly"  # as the unit in the package names it
 UNIT = Path("etc/systemd/system/mayfly.service")
 GATEWAY = Path("etc/systemd/system/mayfly-gateway.service")
@@ -20,6 +22,7 @@ TIMER = Path("etc/systemd/system/mayfly-refresh.timer")
 SYSUSERS = Path("etc/sysusers.d/mayfly.conf")
 TMPFILES = Path("etc/tmpfiles.d/mayfly.conf")
 EXAMPLE = Path("etc/mayfly/config.example.toml")
+MAN = Path("usr/local/share/man")
 COMPLETIONS = {
     "bash": Path("usr/local/share/bash-completion/completions/mayfly"),
     "zsh": Path("usr/local/share/zsh/site-functions/_mayfly"),
@@ -47,11 +50,15 @@ class InstallStep:
 
 
 def files(
-    shipped: Mapping[str, str], command: str, completions: Mapping[str, str]
+    shipped: Mapping[str, str],
+    command: str,
+    completions: Mapping[str, str],
+    pages: Mapping[str, str],
 ) -> list[InstalledFile]:
     """Every file of an installation whose command is at ``command``, an absolute path.
 
-    ``shipped`` holds the files of the package by name, ``completions`` a script for each shell.
+    ``shipped`` holds the files of the package by name, ``completions`` a script for each shell, ``pages``
+    the man pages by name.
     """
     unit, gateway, refresh = (
         shipped[name].replace(SHIPPED_COMMAND, command)
@@ -66,23 +73,36 @@ def files(
         InstalledFile(TMPFILES, marked(shipped["tmpfiles.conf"])),
         InstalledFile(EXAMPLE, marked(shipped["config.example.toml"])),
         *(InstalledFile(COMPLETIONS[shell], marked(text)) for shell, text in completions.items()),
+        *(InstalledFile(man_place(page), marked(text)) for page, text in pages.items()),
     ]
+
+
+def man_place(page: str) -> Path:
+    """Where a man page belongs, such as ``mayfly-drain.1``."""
+    return MAN / f"man{page[-1]}" / page
 
 
 def marked(text: str) -> str:
     """The text with the line that says whose it is; behind a first line that has a meaning of its own."""
     first, _, rest = text.lstrip("\n").partition("\n")
-    line = f"# {MARK}: written again by the next one"
+    line = f"{COMMENT if first.startswith('.TH') else '#'} {MARK}: written again by the next one"
     if first.startswith(("#compdef", "#!")):
         return f"{first}\n{line}\n{rest.rstrip()}\n"
     return f"{line}\n{first}\n{rest.rstrip()}\n"
 
 
 def plan(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[InstallStep]:
-    """What installing does, given the files that are there already."""
-    return [
+    """What installing does, given the files that are there already; a page of ours that is no more goes."""
+    steps = [
         InstallStep(want.path, _deed(want, present.get(want.path)), want.text) for want in wanted
     ]
+    return [*steps, *(InstallStep(path, "removed") for path in _former(wanted, present))]
+
+
+def _former(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[Path]:
+    """Pages that an earlier version wrote, of verbs that are no more."""
+    named = {want.path for want in wanted}
+    return [path for path, text in present.items() if path not in named and MARK in text]
 
 
 def removal(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[InstallStep]:
@@ -94,7 +114,7 @@ def removal(wanted: list[InstalledFile], present: Mapping[Path, str]) -> list[In
             steps.append(InstallStep(want.path, "absent"))
         else:
             steps.append(InstallStep(want.path, "removed" if MARK in text else "foreign"))
-    return steps
+    return [*steps, *(InstallStep(path, "removed") for path in _former(wanted, present))]
 
 
 def _deed(want: InstalledFile, text: str | None) -> Deed:
@@ -105,17 +125,32 @@ def _deed(want: InstalledFile, text: str | None) -> Deed:
     return "changed" if MARK in text else "foreign"
 
 
+def is_page(step: InstallStep) -> bool:
+    """Whether it is one of the many man pages, of which nobody reads a line each."""
+    return step.path.is_relative_to(MAN) and step.deed != "foreign"
+
+
+def pages_told(steps: Sequence[InstallStep], *, dry: bool) -> Iterator[str]:
+    """A line for all man pages of which the same comes."""
+    for deed, number in Counter(step.deed for step in steps if is_page(step)).items():
+        pages = f"{number} man page{'s' if number > 1 else ''} below /{MAN}"
+        yield _told(pages, deed, dry=dry, are=number > 1)
+
+
 def told(step: InstallStep, *, dry: bool) -> str:
     """The step as a line for people."""
+    return _told(f"/{step.path}", step.deed, dry=dry)
+
+
+def _told(what: str, deed: Deed, *, dry: bool, are: bool = False) -> str:
     words: dict[Deed, tuple[str, str]] = {
         "new": ("wrote", "would write"),
         "changed": ("wrote again", "would write again"),
-        "same": ("is as it should be", "is as it should be"),
+        "same": ("are as they should be",) * 2 if are else ("is as it should be",) * 2,
         "foreign": ("left alone, Mayfly did not write it", "would be left alone"),
         "removed": ("removed", "would remove"),
-        "absent": ("is not there", "is not there"),
+        "absent": ("are not there",) * 2 if are else ("is not there",) * 2,
     }
-    done, would = words[step.deed]
+    done, would = words[deed]
     word = would if dry else done
-    path = f"/{step.path}"
-    return f"{path} {word}" if step.deed in ("same", "foreign", "absent") else f"{word} {path}"
+    return f"{what} {word}" if deed in ("same", "foreign", "absent") else f"{word} {what}"

@@ -20,8 +20,16 @@ def help(  # noqa: A001  the verb's name
             metavar="[VERB|TOPIC]...", help=f"Topics are {', '.join(TOPICS)}.", show_default=False
         ),
     ] = None,
+    *,
+    man: Annotated[
+        bool,
+        typer.Option("--man", help="Print the man page: of a verb, config.toml or .mayfly.toml."),
+    ] = False,
 ) -> None:
     """Show a verb's options and examples, or a topic; without one, every verb."""
+    if man:
+        _man(ctx.find_root(), words or [])
+        return
     if words is not None and len(words) == 1 and words[0] in TOPICS:
         for line in topic_lines(TOPICS[words[0]]):
             print(line)
@@ -30,6 +38,14 @@ def help(  # noqa: A001  the verb's name
     print(_found(root, words or []).get_help())
     if not words:
         print(f"\nTopics, by `mayfly help TOPIC`: {', '.join(TOPICS)}.")
+
+
+def _man(root: Any, words: list[str]) -> None:
+    from mayfly.cli.man_pages import OF_FILES, man_pages, page_of  # noqa: PLC0415  brings every verb
+
+    if not (words and words[0] in OF_FILES):
+        _found(root, words)
+    print(man_pages(root.command)[page_of(words)], end="")
 
 
 def _found(context: Any, words: list[str]) -> Any:

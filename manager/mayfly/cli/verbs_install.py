@@ -1,4 +1,4 @@
-"""``install``: unit, group, directories, completions and an example configuration, in place or taken away."""
+"""``install``: unit, group, directories, completions, man pages and an example configuration, in place."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def install(
         Path, typer.Option("--root", metavar="DIR", help="Another host's root, for packages.")
     ] = Path("/"),
 ) -> None:
-    """Put the systemd unit, group, directories and completions in place."""
+    """Put the systemd unit, group, directories, completions and man pages in place."""
     wanted = _wanted()
     present = _present(wanted, root)
     here = root.resolve() == Path("/")
@@ -87,7 +87,7 @@ def install(
 
 
 def put_in_place() -> list[str]:
-    """Unit, groups, directories and completions on this host; a line for each step, none where all is so."""
+    """Unit, groups, completions, man pages on this host; a line for each step, none where all is so."""
     wanted, root = _wanted(), Path("/")
     steps = installation.plan(wanted, _present(wanted, root))
     if all(step.deed == "same" for step in steps):
@@ -107,7 +107,9 @@ def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: boo
     for step in steps:
         if not dry_run:
             _do(root, step)
-        yield installation.told(step, dry=dry_run)
+        if not installation.is_page(step):
+            yield installation.told(step, dry=dry_run)
+    yield from installation.pages_told(steps, dry=dry_run)
     for command in _afterwards(steps, root, here=here):
         if not dry_run:
             run(command)
@@ -117,12 +119,27 @@ def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: boo
 def _wanted() -> list[installation.InstalledFile]:
     data = resources("mayfly") / "data" / "systemd"
     shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
-    return installation.files(shipped | {"config.example.toml": _example()}, own_command(), SCRIPTS)
+    return installation.files(
+        shipped | {"config.example.toml": _example()}, own_command(), SCRIPTS, _man_pages()
+    )
 
 
 def _present(wanted: Sequence[installation.InstalledFile], root: Path) -> dict[Path, str]:
-    """What stands in the places of those files, where anything does."""
-    return {want.path: text for want in wanted if (text := text_of(root / want.path)) is not None}
+    """What stands in the places of those files and of man pages, where anything does."""
+    pages = (
+        path.relative_to(root) for path in (root / installation.MAN).glob("man[15]/mayfly*.[15]")
+    )
+    places = dict.fromkeys((*(want.path for want in wanted), *pages))
+    return {path: text for path in places if (text := text_of(root / path)) is not None}
+
+
+def _man_pages() -> dict[str, str]:
+    from typer.main import get_command  # noqa: PLC0415
+
+    from mayfly.cli.man_pages import man_pages  # noqa: PLC0415  brings every verb
+    from mayfly.cli.verbs import app  # noqa: PLC0415
+
+    return man_pages(get_command(app))
 
 
 def _example() -> str:
