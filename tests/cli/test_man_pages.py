@@ -72,7 +72,7 @@ def test_every_key_of_the_configuration_is_in_its_page_under_its_table() -> None
 def test_groff_reads_all_pages_and_says_nothing(tmp_path: Path) -> None:
     for name, text in PAGES.items():
         (tmp_path / name).write_text(text)
-    command = ["groff", "-man", "-ww", "-Tutf8", "-z", *sorted(tmp_path.iterdir())]
+    command = ["groff", "-man", "-ww", "-Tutf8", "-z", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -81,7 +81,7 @@ def test_groff_reads_all_pages_and_says_nothing(tmp_path: Path) -> None:
 def test_mandoc_finds_nothing_but_that_no_page_has_a_date(tmp_path: Path) -> None:
     for name, text in PAGES.items():
         (tmp_path / name).write_text(text)
-    command = ["mandoc", "-T", "lint", "-W", "warning", *sorted(tmp_path.iterdir())]
+    command = ["mandoc", "-T", "lint", "-W", "warning", *map(str, sorted(tmp_path.iterdir()))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert [line for line in done.stdout.splitlines() if "missing date" not in line] == []
 
