@@ -31,6 +31,7 @@ SCHEMAS = {
     "top": "mayfly.top/1",
     "jobs": "mayfly.jobs/1",
     "runs": "mayfly.runs/1",
+    "reservations": "mayfly.reservations/1",
     "config check": "mayfly.config-check/1",
     "config show": "mayfly.config/2",
     "images list": "mayfly.images/1",

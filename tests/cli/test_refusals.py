@@ -120,6 +120,19 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("submit --out x --out x=y -- true", 2),
         ("submit --out x=y -- true", 2),
     ],
+    "reserve --for": [("reserve", 2), *((f"reserve --for {t}", 2) for t in ("nonsense", "-5"))],
+    "reserve --gpus": [(f"reserve --for 1h --gpus {n}", 2) for n in ("x", "0", "-1")],
+    "reserve --at": [(f"reserve --for 1h --at {t}", 2) for t in ("nonsense", "25:00", "-5")],
+    "reserve --pool": [("reserve --for 1h --pool nope", 4)],
+    "reserve --image": [("reserve --for 1h --outside --image a", 2)],
+    "reserve --dir": [
+        ("reserve --for 1h --dir /no/such/folder", 2),
+        ("reserve --for 1h --outside --dir .", 2),
+    ],
+    "reserve --outside": [("reserve --extend x --for 1h --outside", 2)],
+    "reserve --wait": [("reserve --extend x --for 1h --wait", 2)],
+    "reserve --extend": [("reserve --extend nope --for 1h", 4)],
+    "release name": [("release", 2), ("release nope", 4)],
     "fetch job": [("fetch nope", 4)],
     "fetch -o": "any value has a meaning",
     "jobs --mine": ALONE,
@@ -342,6 +355,9 @@ def test_it_is_refused_and_nothing_is_done(
         asked.append(command)
         lists = ("slots", "jobs", "after")
         named = [name for key in lists for name in getattr(command, key, None) or ()]
+        if getattr(command, "reservation", None) == "nope":
+            told = "there is no reservation nope"
+            return Answer(404, {"error": told, "kind": "no_such_reservation"})
         if getattr(command, "gpu", None) == "nope":
             return Answer(404, {"error": "there is no GPU nope", "kind": "no_such_gpu"})
         if "nope" in named or getattr(command, "pool", None) == "nope":
@@ -349,7 +365,10 @@ def test_it_is_refused_and_nothing_is_done(
             return Answer(404, {"error": "there is none of that name", "kind": kind})
         return Answer(200, {"slots": []})
 
-    verbs = ("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel", "heal")
+    verbs = (
+        *("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel", "heal"),
+        *("reserve", "extend", "release"),
+    )
     answers.by_verb = dict.fromkeys(verbs, act)
     path = tmp_path / "config.toml"
     verb = typed.split(maxsplit=1)[0]

@@ -36,7 +36,7 @@ from mayfly.core.state import State
 from mayfly.core.stimuli import GpusRead, RosterFailed, RosterSeen, Stimulus
 from tests.core.handed_out import Dispatched, Service
 from tests.core.simulated_nvml import Gatekeeper, GpuHost, Nvml, WatchedGpus
-from tests.core.simulator import NEVER, Fate, Fault, Manager, desire, pool, specs
+from tests.core.simulator import NEVER, Box, Fate, Fault, Manager, desire, pool, specs
 
 HOUR, DAY = 3600.0, 86400.0
 BOX = tuple(Gpu(f"GPU-{index}", index) for index in range(8))
@@ -306,11 +306,16 @@ class Days:
         for generation, one in self.manager.host.boxes.items():
             works = one.working if not one.queue else one.running and one.job is not None
             if works and generation not in self.lasts:
-                self.lasts[generation] = lasts = self.random.uniform(60.0, self.longest)
+                self.lasts[generation] = lasts = self._lasting(one)
                 self.served[one.pool] = self.served.get(one.pool, 0.0) + lasts * len(one.lease)
                 self.began[one.pool] = self.began.get(one.pool, 0) + 1
                 self.at(lasts, "end", generation)
         self._patience()
+
+    def _lasting(self, one: Box) -> float:
+        """Seconds that the job in there lasts."""
+        del one
+        return self.random.uniform(60.0, self.longest)
 
     def _die(self) -> None:
         """The manager dies while it acts: of what it had begun some was done."""

@@ -579,7 +579,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     }
     for table in definitions:
         for key in definitions[table]["properties"]:
-            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH + SLURM
+            told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH + RESERVED + SLURM
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -762,6 +762,10 @@ BENCH = pool(
     'gpus = 1\ncuda = "12.8"\n[pool.bench]\nclock = 1200\nmemory_clock = 2619\nothers_idle = true\n'
     '[[pool]]\nname = "base"\ngpus = 1\nbench = true\n'
 )
+RESERVED = pool(
+    'gpus = 1\n[pool.reserve]\nlongest = "4h"\nahead = "7d"\nper_person = 1\nat_once = 2\nidle = 0\n'
+    'clear = "30m"\n[[pool]]\nname = "base"\ngpus = 1\nreserve = true\n'
+)
 SLURM = pool(
     'gpus = 2\nlease = "slurm"\n[pool.slurm]\npartition = "ci"\naccount = "lab"\nqos = "low"\n'
     'gres = "gpu:a100"\nnode = "box7"\ntime_limit = "9h"\nwait = "5m"\nretry = "2m"\nidle = "10s"\n'
@@ -778,6 +782,7 @@ ODD = pool('env = { A = "ðŸ˜€ \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/ð
         REGISTRIES,
         NOTIFY,
         BENCH,
+        RESERVED,
         SLURM,
         pool('[pool.limits]\njob_timeout = "none"\nprocess_rate = "none"'),
         ODD,
@@ -990,6 +995,18 @@ MISTAKES: list[tuple[str, str]] = [
         "bench.others_idle: cannot be had beside pool azure, whose idle agents each may be given a job",
     ),
     (pool("gpus = 1\nbench = 'fast'"), "bench: must be a table, not 'fast'"),
+    (
+        pool("reserve = true"),
+        "reserve: has no meaning in a pool whose slots have no GPUs of this host",
+    ),
+    (pool("gpus = 1\nbench = true\nreserve = true"), "reserve: does not go with bench"),
+    (
+        pool("gpus = 1\nlease = 'slurm'\nreserve = true"),
+        'reserve: does not go with lease = "slurm": its GPUs are Slurm\'s',
+    ),
+    (pool("gpus = 1\nreserve = { longest = 0 }"), "reserve.longest: must be more than 0"),
+    (pool("gpus = 1\nreserve = { per_person = 0 }"), "reserve.per_person:"),
+    (pool("gpus = 1\nreserve = 'yes'"), "reserve: must be a table, not 'yes'"),
     (pool("gpus = 1\nbench = { clock = 0 }"), "bench.clock: must be a frequency in MHz"),
     (
         pool("gpus = 1\nbench = { clock = 'boost' }"),

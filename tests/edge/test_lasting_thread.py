@@ -67,6 +67,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "providers/gitlab/access.py",  # one reading of a token, which may hang
         "service/attachments.py",  # what one manager has left behind, once
         "service/job_watch.py",  # one service is left, and whatever goes wrong with it is told
+        "service/reservation_teller.py",  # one file in one agent
         "service/workers.py",  # catches whatever an action raises
     }
     making = {

@@ -36,6 +36,11 @@ NOT_TYPED = {
     "echo OLD NEW refs/heads/main | mayfly pipeline receive": "git alone calls it: tests/pool/test_push.py",
     "mayfly doctor --pools": "needs a GPU: tests/cli/test_doctor_pools.py",
     **{
+        example.typed: "needs a GPU: tests/engine/test_reservations.py"
+        for verb in ("reserve", "release")
+        for example in EXAMPLES[verb]
+    },
+    **{
         example.typed: OF_OTHERS
         for verb in ("init", "images build", "images pull", "images refresh", "notify test")
         for example in EXAMPLES[verb]
@@ -54,6 +59,7 @@ BEFORE = (  # with a job that has ended, and a slot or two that are idle
     *("config check", "config show", "config schema", "config migrate", "images list"),
     *("images select", "pipeline install-hook", "pipeline note", "pipeline render", "install"),
     *("gpus", "health", "notify list", "help", "push", "submit", "fetch", "pause", "resume"),
+    "reservations",
 )
 RUNNING = ("top", "attach", "cancel")  # with a job that runs
 AFTER = ("cordon", "uncordon", "retry", "reload", "recycle", "drain")

@@ -280,6 +280,10 @@ class Standing:
             "slots": 1,
             "busy": 0,
         }
+        self.reserved: list[Row] = []  # the calendar of reserved GPUs
+
+    def reservations(self) -> dict[str, object]:
+        return {"schema": "mayfly.reservations/1", "reservations": self.reserved}
 
     def positions(self) -> Mapping[str, int]:
         return self.places

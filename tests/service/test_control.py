@@ -29,12 +29,15 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendReservation,
     HealGpu,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseReservation,
     ReloadConfig,
+    ReserveGpus,
     ResumeManager,
     RetrySlots,
     RunJob,
@@ -307,6 +310,18 @@ COMMANDS: list[tuple[str, object, Command]] = [
         {"repository": "/home/ann/lib", "tasks": [{"argv": ["id"]}]},
         SubmitRun(ANYONE, Origin("/home/ann/lib"), (RunJob(Payload(("id",), {})),)),
     ),
+    (
+        "/v1/reservations",
+        {"for": 7200, "gpus": 2, "at": "1970-01-01T00:01:00Z", "pool": "p", "workspace": "d" * 64},
+        ReserveGpus(ANYONE, 2, 7200.0, 60.0, "p", workspace="d" * 64),
+    ),
+    (
+        "/v1/reservations",
+        {"for": 60, "outside": True},
+        ReserveGpus(ANYONE, 1, 60.0, None, None, shell=False),
+    ),
+    ("/v1/reservations/r1/extend", {"for": 600}, ExtendReservation(ANYONE, "r1", 600.0)),
+    ("/v1/reservations/r1/release", None, ReleaseReservation(ANYONE, "r1")),
     ("/v1/jobs/j1/cancel", None, CancelJobs(ANYONE, ("j1",))),
     ("/v1/cancel", {"jobs": ["j1", "j2"]}, CancelJobs(ANYONE, ("j1", "j2"))),
     (
@@ -358,7 +373,7 @@ def test_every_kind_of_command_has_a_path_and_a_verb_on_the_command_line() -> No
     asked = [command for *_, command in COMMANDS] + [PlanAhead(ANYONE), entered]
     # That somebody is out again nobody asks for: the manager records it.
     assert {type(command) for command in asked} == set(get_args(Command)) - {DetachAgent}
-    typed = {"heal": "gpus"}  # a word of another verb's
+    typed = {"heal": "gpus", "extend": "reserve"}  # a word of another verb's
     assert {typed.get(verb_of(one), verb_of(one)) for one in asked} <= VERBS.keys()
 
 
@@ -382,7 +397,9 @@ def test_where_a_job_would_stand_is_told_and_nothing_is_queued(manager: StandIn,
 
 
 def test_every_post_and_no_other_read_is_a_command() -> None:
-    posted = {path.replace("/j1/", "/{job}/") for path, *_ in COMMANDS}
+    posted = {
+        path.replace("/j1/", "/{job}/").replace("/r1/", "/{reservation}/") for path, *_ in COMMANDS
+    }
     posted |= {name.removeprefix("POST ") for name in openapi.UPGRADED}
     sent = {
         "/v1/content",

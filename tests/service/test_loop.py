@@ -76,6 +76,7 @@ from mayfly.service.pending_command import Answer, PendingCommand
 from mayfly.service.perform import Done, Failed
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
+from mayfly.service.reservation_teller import ReservationTeller
 from mayfly.service.services import Services
 from mayfly.service.slurm_keeper import SlurmKeeper
 from tests import replay
@@ -171,6 +172,7 @@ class Stage:
             self.hands,
             Doors(home),
             SlurmKeeper(self.inbox.put),
+            ReservationTeller(engine, lambda _: None),
         )
         self.loop = Loop(
             state,

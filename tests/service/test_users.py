@@ -72,6 +72,7 @@ ANSWERS = {
     "GET /v1/jobs/other/results": 403,
     "GET /v1/slots/local-0/output": 200,
     "GET /v1/slots/local-1/output": 403,
+    "GET /v1/reservations": 200,
     "GET /v1/runs": 200,
     "GET /v1/runs/r1": 200,
     "GET /v1/events": 200,

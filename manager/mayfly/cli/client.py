@@ -361,6 +361,7 @@ def _refusal(status: int, data: bytes) -> Trouble:
                 | "no_results"
                 | "no_such_run"
                 | "no_such_gpu"
+                | "no_such_reservation"
             ),
             _,
         ):

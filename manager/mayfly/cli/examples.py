@@ -150,6 +150,19 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("Watch what jobs use", "mayfly top"),
         ("Look once, for a program", "mayfly top -n 1 --json"),
     ),
+    "reserve": _each(
+        ("Have a GPU for two hours, in a shell", "mayfly reserve --for 2h"),
+        ("Have it tomorrow morning", "mayfly reserve --for 3h --at 2027-03-01T09:00:00Z"),
+        ("Have GPUs outside of containers", "mayfly reserve --gpus 2 --for 4h --outside --wait"),
+        ("Keep it for longer", "mayfly reserve --extend tovga8bsd --for 1h"),
+    ),
+    "reservations": _each(
+        ("See who has reserved what", "mayfly reservations"),
+        ("See which GPUs are reserved", "mayfly reservations --json"),
+    ),
+    "release": _each(
+        ("Give a reservation back", "mayfly release tovga8bsd"),
+    ),
     "fetch": _each(
         ("Bring the results of a job into a new folder", "mayfly fetch tovga8bsd"),
         ("Bring them into a folder that is there", "mayfly fetch tovga8bsd -o out"),

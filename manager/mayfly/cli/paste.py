@@ -86,8 +86,11 @@ VERBS = frozenset(
             "push",
             "recycle",
             "relay",
+            "release",
             "reload",
             "report",
+            "reservations",
+            "reserve",
         ),
         *("resume", "retry", "run", "runs", "shell", "status", "submit", "uncordon", "wait"),
     )

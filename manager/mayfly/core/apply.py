@@ -50,6 +50,13 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ReservationBegan,
+    ReservationEnded,
+    ReservationExtended,
+    ReservationFact,
+    ReservationMade,
+    ReservationUsed,
+    ReservationWarned,
     ResultsTaken,
     RunSubmitted,
     SlotBooked,
@@ -81,7 +88,16 @@ from mayfly.core.memory import (
     Visit,
     reprieved,
 )
-from mayfly.core.model import Generation, Hold, JobId, JobState, Phase, PoolName, SlotName
+from mayfly.core.model import (
+    Generation,
+    Hold,
+    JobId,
+    JobState,
+    Phase,
+    PoolName,
+    Priority,
+    SlotName,
+)
 from mayfly.core.queue import followed, followers
 
 
@@ -97,6 +113,7 @@ class _Draft:
         self.shares = memory.shares
         self.turns = memory.turns
         self.heals = memory.heals
+        self.reservations = memory.reservations
         self.followers: dict[JobId, list[JobId]] | None = None  # None: not looked up yet
 
     def agent(self, generation: Generation, **changes: object) -> None:
@@ -148,6 +165,12 @@ class _Draft:
         if known is not None:
             self.heals = {**self.heals, gpu: replace(known, **changes)}  # type: ignore[arg-type]
 
+    def reservation(self, one: JobId, **changes: object) -> None:
+        known = self.reservations.get(one)
+        if known is not None:
+            changed = replace(known, **changes)  # type: ignore[arg-type]
+            self.reservations = {**self.reservations, one: changed}
+
     def done(self) -> Memory:
         return Memory(
             agents=self.agents,
@@ -158,6 +181,7 @@ class _Draft:
             shares=self.shares,
             turns=self.turns,
             heals=self.heals,
+            reservations=self.reservations,
         )
 
 
@@ -239,6 +263,15 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.turn(pool, since=None)
         case GpuHealing() | GpuResetting() | GpuReset() | GpuHealed():
             _write_heal(draft, fact)
+        case (
+            ReservationMade()
+            | ReservationBegan()
+            | ReservationUsed()
+            | ReservationWarned()
+            | ReservationExtended()
+            | ReservationEnded()
+        ):
+            _write_reservation(draft, fact)
         case ManagerPaused(pause=pause):
             draft.pause = pause
         case ManagerResumed():
@@ -306,6 +339,31 @@ def _write_heal(draft: _Draft, fact: GpuFact) -> None:
             draft.heal(gpu, ended=at, failure=failure)
             if fact.untouched:
                 draft.heal(gpu, began=None)
+        case _:
+            assert_never(fact)
+
+
+def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
+    match fact:
+        case ReservationMade(reservation=one):
+            draft.reservations = {**draft.reservations, one.id: one}
+        case ReservationBegan(at=at, reservation=one, slots=slots, devices=devices, until=until):
+            draft.reservation(one, began=at, taken=slots, devices=devices, until=until)
+        case ReservationUsed(at=at, reservation=one):
+            draft.reservation(one, used=at)
+        case ReservationWarned(reservation=one, minutes=minutes):
+            draft.reservation(one, warned=minutes)
+        case ReservationExtended(reservation=one, until=until):
+            draft.reservation(one, until=until, warned=None)
+        case ReservationEnded(at=at, reservation=one, used=used):
+            known = draft.reservations.get(one)
+            draft.reservations = {
+                key: kept for key, kept in draft.reservations.items() if key != one
+            }
+            if known is not None and used is not None:
+                key = (known.pool, known.uid, Priority.NORMAL)
+                before = draft.shares.get(key, NO_SHARE)
+                draft.share(key, used=used, at=max(before.at, at))
         case _:
             assert_never(fact)
 
@@ -432,6 +490,8 @@ def _shift(draft: _Draft, by: float) -> None:
             draft.share(key, started=share.started + by)
     for pool, account in draft.turns.items():
         draft.turn(pool, since=_moved(account.since, by))
+    for reservation, one in draft.reservations.items():
+        draft.reservation(reservation, began=_moved(one.began, by), used=_moved(one.used, by))
     for gpu, heal in draft.heals.items():
         times = {name: _moved(getattr(heal, name), by) for name in HEAL_TIMES}
         draft.heal(gpu, **times)

@@ -59,6 +59,8 @@ MODULES = (
     "recording",
     "refusals",
     "requests",
+    "reservations",
+    "reserve_rules",
     "runs",
     "signs",
     "slurm_request",

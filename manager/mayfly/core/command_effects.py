@@ -18,12 +18,15 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendReservation,
     HealGpu,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseReservation,
     ReloadConfig,
+    ReserveGpus,
     ResumeManager,
     RetrySlots,
     SubmitJob,
@@ -40,6 +43,8 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ReservationExtended,
+    ReservationMade,
     RunSubmitted,
     SlotCordoned,
     SlotReleased,
@@ -58,12 +63,26 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.plan import Plan
+from mayfly.core.quantities import rfc3339
+from mayfly.core.reservations import Refusal, Reservation
+from mayfly.core.reserve_asking import longer, who_waits, wish
+from mayfly.core.reserving import ended as reservation_ended
 from mayfly.core.runs import Run
 from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Entry, Members, Refused, entries, members, run_entries
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
-OF_EVERYBODY = SubmitJob | SubmitRun | CancelJobs | AttachAgent | DetachAgent | PlanAhead
+OF_EVERYBODY = (
+    SubmitJob
+    | SubmitRun
+    | ReserveGpus
+    | ExtendReservation
+    | ReleaseReservation
+    | CancelJobs
+    | AttachAgent
+    | DetachAgent
+    | PlanAhead
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +134,8 @@ def effects(command: Command, situation: Situation) -> CommandResult:
     if command.by.operator or isinstance(command, OF_EVERYBODY):
         return _permitted(command, situation)
     sentence = (
-        f"{command.by.name} may only submit jobs, read, and end or attach to jobs of their own"
+        f"{command.by.name} may only submit jobs, reserve GPUs, read, and end or attach to what is "
+        "their own"
     )
     return refusal(403, "forbidden", sentence)
 
@@ -128,6 +148,12 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _submit(command, situation)
         case SubmitRun():
             return _submit_run(command, situation)
+        case ReserveGpus():
+            return _reserve(command, situation)
+        case ExtendReservation():
+            return _extend(command, situation)
+        case ReleaseReservation():
+            return _release(command, situation)
         case CancelJobs():
             return _cancel(command, situation)
         case AttachAgent():
@@ -195,6 +221,62 @@ def _queued(
 ) -> CommandResult:
     facts = (*before, *(JobSubmitted(at.now, entry.job) for entry in found))
     return CommandResult(201, body, facts, {entry.job.id: entry.payload for entry in found})
+
+
+# -- reservations ----------------------------------------------------------------------------------
+
+
+def _reserve(command: ReserveGpus, at: Situation) -> CommandResult:
+    found = wish(
+        *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
+    )
+    if isinstance(found, Refusal):
+        return refusal(found.status, found.kind, found.sentence)
+    one = found.reservation
+    body: dict[str, object] = {"reservation": one.id, "pool": one.pool, "start": rfc3339(one.start)}
+    body |= {"until": rfc3339(one.ends), "shell": one.shell}
+    facts: list[Fact] = [ReservationMade(at.now, one)]
+    payloads = {}
+    if found.job is not None:
+        facts.append(JobSubmitted(at.now, found.job.job))
+        payloads[one.id] = found.job.payload
+    return CommandResult(201, body, tuple(facts), payloads)
+
+
+def _extend(command: ExtendReservation, at: Situation) -> CommandResult:
+    one = _own_reservation(command, at)
+    if isinstance(one, CommandResult):
+        return one
+    waits_for = who_waits(one, at.memory, at.desired, at.now)
+    until = longer(one, command.seconds, at.desired, at.memory, at.now, waits_for)
+    if isinstance(until, Refusal):
+        return refusal(until.status, until.kind, until.sentence)
+    fact = ReservationExtended(at.now, one.id, until, command.by.name)
+    return CommandResult(200, {"reservation": one.id, "until": rfc3339(until)}, (fact,))
+
+
+def _release(command: ReleaseReservation, at: Situation) -> CommandResult:
+    one = _own_reservation(command, at)
+    if isinstance(one, CommandResult):
+        return one
+    half_life = at.config.host.fair_share_half_life
+    why = "it was given back" if one.began is not None else "it was given up before it began"
+    facts = reservation_ended(at.memory, one, why, command.by.name, at.now, half_life)
+    return CommandResult(200, {"reservation": one.id}, tuple(facts))
+
+
+def _own_reservation(
+    command: ExtendReservation | ReleaseReservation, at: Situation
+) -> Reservation | CommandResult:
+    """The reservation of that id, where it is the caller's to do something with."""
+    one = at.memory.reservations.get(JobId(command.reservation))
+    if one is None:
+        sentence = f"there is no reservation {command.reservation}: see `mayfly reservations`"
+        return refusal(404, "no_such_reservation", sentence)
+    if not command.by.operator and one.uid != command.by.uid:
+        sentence = f"reservation {one.id} is {one.owner}'s, not {command.by.name}'s"
+        return refusal(403, "forbidden", sentence)
+    return one
 
 
 def _cancel(command: CancelJobs, at: Situation) -> CommandResult:

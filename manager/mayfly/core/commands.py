@@ -100,6 +100,38 @@ class SubmitRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveGpus:
+    """Give a person GPUs for themselves for a while, from now on or from a moment on."""
+
+    by: Caller
+    gpus: int
+    seconds: float
+    start: float | None  # None: as soon as one is free
+    pool: str | None  # None: the first that has them
+    shell: bool = True  # in an agent; False: outside of containers, the GPUs alone
+    workspace: str | None = None  # digest of the tree that the agent starts in; None: none
+    image: str | None = None  # by name; None: the pool's own
+    seen: Seen = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendReservation:
+    """Let a reservation end later."""
+
+    by: Caller
+    reservation: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseReservation:
+    """Give a reservation back, or up before it began."""
+
+    by: Caller
+    reservation: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelJobs:
     """End jobs, or all of a group: at once what is queued, by its agent's stop ladder what runs."""
 
@@ -212,6 +244,9 @@ class PlanAhead:
 Command: TypeAlias = (
     SubmitJob
     | SubmitRun
+    | ReserveGpus
+    | ExtendReservation
+    | ReleaseReservation
     | CancelJobs
     | AttachAgent
     | DetachAgent
@@ -231,7 +266,7 @@ Command: TypeAlias = (
 def images_of(command: Command) -> tuple[str, ...]:
     """The images that it asks for, each once."""
     match command:
-        case SubmitJob(image=image):
+        case SubmitJob(image=image) | ReserveGpus(image=image):
             asked = [image]
         case SubmitRun(jobs=jobs):
             asked = [job.image for job in jobs]
@@ -242,7 +277,11 @@ def images_of(command: Command) -> tuple[str, ...]:
 
 def with_seen(command: Command, seen: Seen) -> Command:
     """The command with what the engine has of the images that it asks for."""
-    return replace(command, seen=seen) if isinstance(command, SubmitJob | SubmitRun) else command
+    return (
+        replace(command, seen=seen)
+        if isinstance(command, SubmitJob | SubmitRun | ReserveGpus)
+        else command
+    )
 
 
 def verb_of(command: Command) -> str:

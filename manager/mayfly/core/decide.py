@@ -46,6 +46,7 @@ from mayfly.core.notice import doubtful_until
 from mayfly.core.opening import leased, use
 from mayfly.core.plan import NOTHING_WRITTEN, STAY, Act, Doom, Plan, Stay, Verdict, View, subjects
 from mayfly.core.queue import HALF_LIFE, Queue
+from mayfly.core.reserving import arranged
 from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
@@ -125,6 +126,7 @@ def decide(
         dispatches=dispatches,
         gates=gates,
         enrolling=enrolling,
+        half_life=half_life,
     )
     for agent, verdict in throttled:
         draft.take(verdict, agent)
@@ -144,6 +146,8 @@ def decide(
 def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     if over := tuple(lapses(draft.view)):
         draft.record(*over)  # before anybody behind those jobs gets a slot
+        return
+    if not _arrange_reservations(draft, tenants):
         return
     _take_turns(draft, tenants)
     view = draft.view
@@ -167,6 +171,15 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     for acquire in dispatch.acquisitions(*known, view.now):
         if view.asks(acquire.pool, acquire.subject):
             draft.take(Act((acquire,)))
+
+
+def _arrange_reservations(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> bool:
+    """Whether all that is reserved is as it is to be, and others may have what is left."""
+    reserved, facts, due = arranged(draft.view, draft.leased, tenants, draft.half_life)
+    draft.view = replace(draft.view, reserved=reserved)
+    draft.record(*facts)
+    draft.wake(due)
+    return not facts
 
 
 def _take_turns(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
@@ -202,6 +215,7 @@ class _Draft:
     dispatches: Dispatches
     gates: dict[PoolName, int]
     enrolling: frozenset[Generation]
+    half_life: float
     facts: list[Fact] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
@@ -257,7 +271,8 @@ class _Draft:
             if isinstance(fact, GateOpening):
                 for uuid in agent.lease:
                     self.leased.setdefault(uuid, []).append(agent)
-                if fact.job is not None and agent.asked_image is None:
+                ordered = fact.job not in self.view.memory.reservations
+                if fact.job is not None and agent.asked_image is None and ordered:
                     self.queue.take(self.view.memory.jobs[fact.job])
             elif isinstance(fact, SlotBooked):
                 self.queue.take(self.view.memory.jobs[fact.job])

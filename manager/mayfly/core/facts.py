@@ -27,6 +27,7 @@ from mayfly.core.model import (
     Results,
     SlotName,
 )
+from mayfly.core.reservations import Reservation
 from mayfly.core.runs import Run
 
 
@@ -451,6 +452,63 @@ class TurnWaived:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationMade:
+    """reservation.made: somebody is to have GPUs for themselves."""
+
+    at: float
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationBegan:
+    """reservation.began: they have them from here on, and no other gate opens there."""
+
+    at: float
+    reservation: JobId
+    slots: tuple[SlotName, ...]
+    devices: tuple[str, ...]
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationUsed:
+    """reservation.used: something of its owner's was seen there; recorded now and then."""
+
+    at: float
+    reservation: JobId
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationWarned:
+    """reservation.warned: its owner is told that it ends in so many minutes."""
+
+    at: float
+    reservation: JobId
+    minutes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationExtended:
+    """reservation.extended: it ends later."""
+
+    at: float
+    reservation: JobId
+    until: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationEnded:
+    """reservation.ended: it is over, or was given back or up before it began."""
+
+    at: float
+    reservation: JobId
+    reason: str
+    by: str | None = None  # None: Mayfly itself
+    used: float | None = None  # its owner's share, with it; None: its job says it, or it had none
+
+
+@dataclass(frozen=True, slots=True)
 class GpuHealing:
     """gpu.healing: it is to be reset; what waits with it at a gate is ended before."""
 
@@ -577,6 +635,16 @@ SlotFact: TypeAlias = (
 )
 
 
+ReservationFact: TypeAlias = (
+    ReservationMade
+    | ReservationBegan
+    | ReservationUsed
+    | ReservationWarned
+    | ReservationExtended
+    | ReservationEnded
+)
+
+
 GpuFact: TypeAlias = GpuHealing | GpuResetting | GpuReset | GpuHealed
 
 
@@ -598,6 +666,7 @@ Fact: TypeAlias = (
     | TurnEnded
     | TurnWaived
     | GpuFact
+    | ReservationFact
     | WaitingCancelling
     | WaitingCancelled
     | ManagerPaused

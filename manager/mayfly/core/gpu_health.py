@@ -44,6 +44,7 @@ class Process:
     )
     command: str = ""  # how it was called, cut and printable; "": not known
     age: float | None = None  # seconds; None: not known
+    uid: int | None = None  # whose it is; None: not known
 
     @property
     def named(self) -> str:

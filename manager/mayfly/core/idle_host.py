@@ -38,6 +38,10 @@ def lane_of(view: View, wants: Wants) -> Lane:
     for slot in names:
         if slot in at_work or _is_about_to_open(view, slot):
             return Lane(view.lane.locks, holder=slot)
+    if (
+        view.reserved.held
+    ):  # who has reserved a GPU works beside it, for longer than others could wait
+        return view.lane
     waiting = [spec for spec in alone if _could_open(view, wants, spec)]
     if not waiting or _is_owed(view, wants, names):
         return view.lane

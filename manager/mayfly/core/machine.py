@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import inf
 
-from mayfly.core import dispatch, naming, turns
+from mayfly.core import dispatch, naming, reserving, turns
 from mayfly.core.actions import (
     Action,
     Enrol,
@@ -38,6 +38,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     SlotReleased,
 )
+from mayfly.core.gpus import Gpus
 from mayfly.core.healing import Healing, Scene, heal
 from mayfly.core.job_images import asked_for
 from mayfly.core.memory import Heal, Memory
@@ -203,7 +204,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         scene = Scene(state.desired, world, memory, gpus, state.survey.foreign_containers, now)
         healing = heal(scene, state.run_id)
         gpus, world = healing.shown(gpus, world)
-        memory, noticed = apply(memory, healing.facts), (*noticed, *healing.facts)
+        memory, timed, reserved_due = _timed(state, memory, healing.facts, gpus, now)
         away = cut_off(memory, state.reported, state.contacts, now)
         plan = decide(
             state.desired,
@@ -223,11 +224,11 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             enrolling=_enrolling(state, actions),
         )
         memory = apply(memory, plan.facts)
-        facts += [*noticed, *plan.facts]
+        facts += [*noticed, *timed, *plan.facts]
         actions += plan.actions
         wake, looks = plan.wake, plan.look_at_mounts
         taken = plan.turns if plan.turns is not None else taken
-        if not noticed and not plan.facts:
+        if not noticed and not timed and not plan.facts:
             unfinished = False
             break
     if unfinished:
@@ -267,7 +268,10 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     dues = [*resting.values(), *(now + one.wait for one in state.opening.values()), polls.due]
     dues += [
         time
-        for time in (wake, due, healing.wake, away.due, slurm_due, recorded.contacts.next(now))
+        for time in (
+            *(wake, due, healing.wake, away.due, slurm_due, reserved_due),
+            recorded.contacts.next(now),
+        )
         if time is not None
     ]
     return Step(
@@ -279,7 +283,7 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
         facts=told,
         actions=tuple(actions),
         requests=requests,
-        afterwards=(*afterwards, *tended),
+        afterwards=(*afterwards, *tended, *reserving.told_inside(facts, memory)),
         wake=min(dues),
         unfinished=unfinished,
     )
@@ -440,6 +444,17 @@ def _labels(desired: Desired, pool: PoolName) -> tuple[tuple[str, ...], ...]:
 
 def _slots(config: Config, pool: PoolName) -> list[SlotName]:
     return [naming.slot(pool, index) for index in range(config.pool(pool).slots)]
+
+
+def _timed(
+    state: State, memory: Memory, healed: tuple[Fact, ...], gpus: Gpus, now: float
+) -> tuple[Memory, tuple[Fact, ...], float | None]:
+    """The memory with what was ``healed``, and what time brings to what is reserved; when to look again."""
+    memory = apply(memory, healed)
+    used = reserving.in_use(memory, gpus.reading)
+    half_life = state.config.host.fair_share_half_life
+    facts, due = reserving.tended(memory, state.desired, used, now, half_life)
+    return apply(memory, facts), (*healed, *facts), due
 
 
 class _Mint:

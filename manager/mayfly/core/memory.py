@@ -24,6 +24,7 @@ from mayfly.core.model import (
     Priority,
     SlotName,
 )
+from mayfly.core.reservations import Reservation
 
 # What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, that its service
 # has ended the job, or that its GPUs were taken back and may be somebody else's. Every other reason supposed
@@ -364,6 +365,8 @@ class Memory:
     shares: Mapping[ShareKey, Share] = field(default_factory=dict)
     turns: Mapping[PoolName, TurnAccount] = field(default_factory=dict)  # of pools in turn
     heals: Mapping[str, Heal] = field(default_factory=dict)  # the last of each GPU, by its UUID
+    # those that are not over
+    reservations: Mapping[JobId, Reservation] = field(default_factory=dict)
 
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""

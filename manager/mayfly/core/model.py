@@ -19,6 +19,7 @@ from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_checks import CheckSetting, GpuFinding
 from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.notice_targets import Target
+from mayfly.core.reserve_rules import ReserveRules
 from mayfly.core.slurm_request import SlurmRequest
 
 SlotName = NewType("SlotName", str)
@@ -383,6 +384,8 @@ class PoolSpec:
     injection: Literal["auto", "runtime", "cdi", "request"] = "auto"
     # its jobs are measured; None: they are not. (Of this a fingerprint takes what the lease comes to.)
     bench: Bench | None = field(default=None, metadata=UNBAKED)
+    # how much of it people may reserve for themselves; None: nothing
+    reserve: ReserveRules | None = field(default=None, metadata=UNBAKED)
     # whose word it is which GPUs its slots have: the configuration's, or Slurm's, for a time
     lease: Literal["fixed", "slurm"] = field(default="fixed", metadata=UNBAKED)
     slurm: SlurmRequest = field(default=SlurmRequest(), metadata=UNBAKED)

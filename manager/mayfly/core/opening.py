@@ -25,6 +25,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import STAY, Act, Stay, Verdict, View
 from mayfly.core.queue import Queue
+from mayfly.core.reserving import job_of
 from mayfly.core.slots import Tenancy, cooling, still_ending, trial_due, within
 from mayfly.core.unseen_ends import on_its_gpus
 
@@ -127,7 +128,10 @@ def _next_job(
     if agent.asked_image != spec.asked_image:
         return None
     booking = view.memory.slot(spec.name).booking
-    if booking is not None:
+    is_reserved, own = job_of(view, spec)
+    if is_reserved:
+        waiting = own if own is not None and own.image == agent.asked_image else None
+    elif booking is not None:
         waiting = view.memory.jobs.get(booking.job)
     else:
         waiting = queue.next(spec.pool.name)
@@ -201,9 +205,15 @@ def why_shut(
 
 
 def _is_given_its_gpus(view: View, spec: SlotSpec, agent: Agent) -> bool:
-    """Whether it is the slot's turn on them, or Slurm has given them for as long as a job may last."""
+    """Whether it is the slot's turn on them, or Slurm has given them for as long as a job may last; and none
+    is reserved for somebody.
+    """
+    begun = bench_lane.has_begun(view.run_id, view.enrolling, agent)
+    if view.reserved.bars(spec.name, agent.lease, begun=begun):
+        return False
     if spec.pool.takes_turns:
-        return spec.name in view.turns.granted
+        granted = spec.name in view.turns.granted
+        return granted or view.reserved.owner_of(spec) is not None
     if not spec.pool.by_slurm:
         return True
     if agent.allocation != spec.allocation or spec.name in view.desired.awaiting:

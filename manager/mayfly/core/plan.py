@@ -25,6 +25,7 @@ from mayfly.core.model import (
     PoolName,
     World,
 )
+from mayfly.core.reservations import NOTHING_RESERVED, Reserved
 from mayfly.core.turns import NO_TURN, Turns
 from mayfly.core.unseen_ends import UnseenEnd
 
@@ -73,6 +74,7 @@ class View:
     turns: Turns = NO_TURN  # of slots whose GPUs others may have, too
     lane: Lane = EMPTY_LANE  # whose clocks are locked, and who has the host to itself
     enrolling: AbstractSet[Generation] = frozenset()  # whom their service is giving a job
+    reserved: Reserved = NOTHING_RESERVED  # GPUs that people have for themselves, or are to have
 
     def free(self, subject: str) -> bool:
         """Whether an action may be begun for the subject: none is under way, and none has just failed."""

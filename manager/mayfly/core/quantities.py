@@ -113,6 +113,17 @@ def epoch(at: datetime, zone: tzinfo = UTC) -> float | None:
         return None
 
 
+def minute_of(seconds: float, now: float, zone: tzinfo | None) -> str:
+    """A moment for people of that zone (``None``: of this process's), to the minute: of today by the clock
+    alone, else with its day; total, as ``rfc3339`` is.
+    """
+    there, here = (
+        datetime.fromtimestamp(min(max(86400.0, at), LATEST - 86400.0), zone)
+        for at in (seconds, now)
+    )
+    return there.strftime("%H:%M" if there.date() == here.date() else "%Y-%m-%d %H:%M")
+
+
 def day_of(seconds: float, zone: tzinfo) -> date:
     """The day in that zone; total, as ``rfc3339`` is."""
     at = min(max(86400.0, seconds), LATEST - 86400.0)

@@ -2,7 +2,7 @@
 
 Pure. The same memory at the same time gives the same order, and all of the memory is on disk: a restart
 changes nothing. Nothing here opens a gate or ends a job; what waits for another job, or can never run, is
-in no order; nor is what a slot is booked for (`booking`).
+in no order; nor is what a slot is booked for (`booking`), or reserved (`reserving`).
 
 A person's share is the time that their jobs had in the pool's slots, the older the less: after a half-life
 half of it counts. Whose jobs of a class had no slot for ``PATIENCE`` rises a class with them, and above the
@@ -102,9 +102,11 @@ def _orders(
     memory: Memory, now: float, half_life: float, job_images: Images
 ) -> dict[PoolName, _PoolOrder]:
     lines: dict[PoolName, dict[_Line, list[Job]]] = {}
-    booked = memory.booked
+    booked, reserved = memory.booked, memory.reservations
     for job in memory.jobs.values():
-        if waits(job) and usable(job_images, job) and job.id not in booked:
+        if job.id in booked or job.id in reserved:
+            continue
+        if waits(job) and usable(job_images, job):
             pool = lines.setdefault(job.pool, {})
             pool.setdefault((job.uid, job.priority), []).append(job)
     if not lines:
@@ -214,7 +216,18 @@ def shares_used(
             ran = 0.0 if job.started is None else now - job.started
             key = (job.pool, job.uid)
             used[key] = used.get(key, 0.0) + _worth(ran, half_life) + AHEAD
+    for one in memory.reservations.values():
+        if one.began is not None and not one.shell:
+            key = (one.pool, one.uid)
+            used[key] = used.get(key, 0.0) + _worth(now - one.began, half_life) * one.slots
     return used
+
+
+def share_with(
+    memory: Memory, key: ShareKey, seconds: float, now: float, half_life: float
+) -> float:
+    """What a share counts for with so many seconds more, the last of them now."""
+    return _left(memory.shares.get(key, NO_SHARE), now, half_life) + _worth(seconds, half_life)
 
 
 def charged(facts: Iterable[Fact], memory: Memory, half_life: float) -> tuple[Fact, ...]:

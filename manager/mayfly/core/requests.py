@@ -146,6 +146,15 @@ class ProbeIsolation:
     spec: SlotSpec
 
 
+@dataclass(frozen=True, slots=True)
+class TellReservation:
+    """Have the job of a reservation learn that it ends later than it was begun for."""
+
+    generation: Generation
+    container: ContainerId
+    until: float
+
+
 Request: TypeAlias = (
     Note
     | Look
@@ -164,4 +173,5 @@ Request: TypeAlias = (
     | ResetGpu
     | EndLeftover
     | TendAllocations
+    | TellReservation
 )

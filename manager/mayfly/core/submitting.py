@@ -83,7 +83,7 @@ def entries(
     pools = _pools(command, config, desired)
     if isinstance(pools, Refused):
         return pools
-    if problem := _unfit(command, [pool for pool, _ in pools], desired, unsent):
+    if problem := unfit(command, [pool for pool, _ in pools], desired, unsent):
         return problem
     after = _after(command.after, memory, named)
     if isinstance(after, Refused):
@@ -160,7 +160,7 @@ def run_entries(
         pools = _pools(alone, config, desired)
         if isinstance(pools, Refused):
             return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
-        if problem := _unfit(alone, [pool for pool, _ in pools], desired, unsent):
+        if problem := unfit(alone, [pool for pool, _ in pools], desired, unsent):
             return replace(problem, sentence=f"{_which(number, wanted)}: {problem.sentence}")
         after = tuple(found[place].job.id for place in wanted.after)
         payload = replace(wanted.payload, env={**wanted.payload.env, **told})
@@ -202,7 +202,7 @@ def _which(number: int, wanted: RunJob) -> str:
     return f"job {number}" if wanted.name is None else f"job {wanted.name}"
 
 
-def _unfit(
+def unfit(
     command: SubmitJob, pools: Iterable[PoolSpec], desired: Desired, unsent: tuple[str, ...]
 ) -> Refused | None:
     """Why the job cannot bring, or have brought back, what it is to."""

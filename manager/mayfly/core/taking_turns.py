@@ -158,6 +158,8 @@ def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:
     if own is not None and ready and _is_unproven(view, own):
         return None
     begun = own is not None and not spec.embedded and _has_begun(view, wants, own)
+    if view.reserved.owner_of(spec) or view.reserved.bars(spec.name, spec.lease, begun=begun):
+        return None
     to_enrol = own if ready and not spec.embedded and not begun else None
     if to_enrol is not None and not view.asks(
         spec.pool.name, naming.enrolment_of(to_enrol.generation)

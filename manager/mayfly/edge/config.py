@@ -22,6 +22,7 @@ from pydantic.functional_validators import PlainValidator
 
 from mayfly.core import model
 from mayfly.core.gpu_selection import GpuSelection
+from mayfly.core.reserve_rules import ReserveRules
 from mayfly.core.slurm_request import SlurmRequest
 from mayfly.edge import cluster, page_values, sources
 from mayfly.edge import config_values as values
@@ -54,6 +55,7 @@ from mayfly.edge.config_types import (
     NetworkText,
     PlainText,
     PoolNameText,
+    PositiveDuration,
     ProfileText,
     RateLimit,
     Reference,
@@ -302,6 +304,31 @@ class BenchTable(Table):
     )
 
 
+class ReserveTable(Table):
+    """How much of the pool people may reserve; `reserve = true` is this table with nothing said."""
+
+    longest: PositiveDuration = key(
+        ReserveRules,
+        "longest",
+        "how long one reservation is at the most, and from when it is extended on",
+    )
+    ahead: Duration = key(ReserveRules, "ahead", "how far from now one begins at the most")
+    per_person: int = key(
+        ReserveRules, "per_person", "how many one person may have at once, begun or not", ge=1
+    )
+    at_once: int | None = key(
+        ReserveRules, "at_once", "slots that are reserved at any moment; absent: all of them", ge=1
+    )
+    idle: Duration = key(
+        ReserveRules, "idle", "how long nobody uses one until it is given back; 0: it is not"
+    )
+    clear: Duration = key(
+        ReserveRules,
+        "clear",
+        "how long before one begins no job begins any more where it is to be; 0: until then",
+    )
+
+
 class PoolTable(Table):
     """Slots that share a provider, image, GPUs per slot, datasets and limits."""
 
@@ -496,6 +523,14 @@ class PoolTable(Table):
         default=None,
         description="its jobs are measured: each has the clocks of its GPUs locked, and the processors and "
         "memory near them; true, or a table that says at which frequency",
+    )
+    reserve: Annotated[
+        ReserveTable | None,
+        BeforeValidator(values.switched, json_schema_input_type=bool | ReserveTable),
+    ] = Field(
+        default=None,
+        description="people may have its GPUs for themselves for a while, with `mayfly reserve`; true, or a "
+        "table that says how much of it",
     )
     kubernetes: cluster.PoolClusterTable | None = Field(
         default=None, description="which GPUs of a cluster its are"
@@ -854,6 +889,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         "registries",
         "gpu",
         "bench",
+        "reserve",
     )
     keys, kind = said(table, *own, *providers), table.kubernetes
     return model.PoolSpec(
@@ -868,6 +904,7 @@ def _pool(table: PoolTable, providers: frozenset[str]) -> model.PoolSpec:
         gpu=None if table.gpu is None else GpuSelection(**said(table.gpu)),
         device_kind=None if kind is None else model.DeviceKind(**said(kind)),
         bench=None if table.bench is None else model.Bench(**said(table.bench)),
+        reserve=None if table.reserve is None else ReserveRules(**said(table.reserve)),
         **keys,
     )
 

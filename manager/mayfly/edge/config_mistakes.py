@@ -105,6 +105,7 @@ def _pool_contradictions(
     yield from _turns(pool, providers)
     yield from _heal(pool)
     yield from _bench(pool, providers)
+    yield from _reserve(pool)
 
 
 def _bench(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:
@@ -121,6 +122,22 @@ def _bench(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Whe
         )
         text = "that is for the embedded queue, and for a service that hands its jobs out"
         yield ("bench",), f"cannot be had here: {why}; {text}"
+
+
+def _reserve(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """Pools whose GPUs are not Mayfly's to promise."""
+    if pool.reserve is None:
+        return
+    if pool.devices:
+        yield ("reserve",), "cannot be had here: the cluster gives its GPUs, and to whom it wants"
+    elif pool.gpus == 0:
+        yield ("reserve",), "has no meaning in a pool whose slots have no GPUs of this host"
+    if pool.by_slurm:
+        text = "its GPUs are Slurm's: people reserve them there"
+        yield ("reserve",), f'does not go with lease = "slurm": {text}'
+    if pool.bench is not None:
+        text = "a person at work for hours would have clocks locked that jobs are to be measured at"
+        yield ("reserve",), f"does not go with bench: {text}"
 
 
 def _idle_hosts(config: model.Config, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:

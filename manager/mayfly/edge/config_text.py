@@ -27,6 +27,7 @@ DURATIONS = frozenset(
         *("job_timeout", "idle_recycle", "images_keep", "keep_failed", "fair_share_half_life"),
         *("stuck_after", "cancel_stuck"),
         *("time_limit", "wait", "retry", "idle", "look"),
+        *("longest", "ahead", "clear"),
     )
 )
 

@@ -47,6 +47,11 @@ TimeLimit = Annotated[
     PlainValidator(lambda value: values.above_zero(values.or_none(values.duration)(value))),
     Shape(_TIME_SHAPE),
 ]
+PositiveDuration = Annotated[
+    float,
+    PlainValidator(lambda value: values.above_zero(values.duration(value))),
+    Shape(_TIME_SHAPE),
+]
 Clock = Annotated[
     int | str,
     PlainValidator(values.clock),

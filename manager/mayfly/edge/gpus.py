@@ -33,6 +33,7 @@ from mayfly.edge.gpu_throttling import throttles
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.leftover_processes import age_of, command_of
 from mayfly.edge.parent_groups import whose
+from mayfly.edge.process_owner import uid_of
 
 IDENTITY_EVERY = 60.0  # seconds after which names and capabilities are asked for again
 XIDS_A_READING = 100_000  # a storm that is longer is read on at the next look
@@ -435,6 +436,7 @@ def _process(pid: int, memory: int | None) -> Process:
         agent=together.agent if together is not None else None,
         command=command_of(pid),
         age=age_of(pid),
+        uid=uid_of(pid),
     )
 
 

@@ -38,9 +38,10 @@ from mayfly.core.kept_texts import COMMAND_KEPT, kept_text, shown_command
 from mayfly.core.memory import Agent, Heal, Job, Memory, Pause, Share, ShareKey, TurnAccount
 from mayfly.core.model import Generation, JobId, PoolName, SlotName
 from mayfly.core.queue_estimate import likeness
+from mayfly.core.reservations import Reservation
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
-from mayfly.edge.history_rows import HEALS, NOBODY, remembered
+from mayfly.edge.history_rows import HEALS, NOBODY, RESERVATIONS, remembered
 from mayfly.edge.veiled import veiled
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
@@ -83,6 +84,7 @@ class History:
         self._shares_written: Mapping[ShareKey, Share] = {}
         self._turns_written: Mapping[PoolName, TurnAccount] = {}
         self._heals_written: Mapping[str, Heal] = {}
+        self._reservations_written: Mapping[JobId, Reservation] = {}
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
@@ -124,6 +126,7 @@ class History:
             memory = remembered(self._db.execute)
         self._shares_written, self._turns_written = memory.shares, memory.turns
         self._heals_written = memory.heals
+        self._reservations_written = memory.reservations
         return memory
 
     def commit(
@@ -154,6 +157,7 @@ class History:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
         self._shares_written, self._turns_written = after.shares, after.turns
         self._heals_written = after.heals
+        self._reservations_written = after.reservations
         self._commits += 1
         return seq
 
@@ -193,6 +197,7 @@ class History:
         self._shares(after.shares)
         self._turns(after.turns)
         self._heals(after.heals)
+        self._reservations(after.reservations)
         return seq
 
     def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
@@ -229,6 +234,12 @@ class History:
         if isinstance(job, dict):
             told |= {"pool": job["pool"], "by": job["owner"]}
             job = job["id"]
+        reserved = told.pop("reservation", None)
+        if isinstance(reserved, dict):
+            wanted = ("pool", "gpus", "start", "seconds", "shell")
+            told |= {key: reserved[key] for key in wanted} | {"by": reserved["owner"]}
+            reserved = reserved["id"]
+        told |= {"reservation": reserved}
         run = told.pop("run", None)
         if isinstance(run, dict):  # whose commits say what is for its owner and operators
             told |= {"run": run["id"], "by": run["owner"], "jobs": run["jobs"]}
@@ -365,6 +376,17 @@ class History:
                     "INSERT OR REPLACE INTO meta VALUES (?, ?)",
                     (f"{HEALS}{gpu}", json.dumps(asdict(heal))),
                 )
+
+    def _reservations(self, reservations: Mapping[JobId, Reservation]) -> None:
+        """Those that have changed, and none that is over."""
+        for one in reservations.values():
+            if one != self._reservations_written.get(one.id):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    (f"{RESERVATIONS}{one.id}", json.dumps(asdict(one))),
+                )
+        for gone in self._reservations_written.keys() - reservations.keys():
+            self._db.execute("DELETE FROM meta WHERE key = ?", (f"{RESERVATIONS}{gone}",))
 
     def _started(self, fact: AgentOpened) -> None:
         """Needed too when the job ends in the same commit: it is no longer in memory then."""

@@ -37,8 +37,10 @@ from mayfly.core.model import (
     Priority,
     SlotName,
 )
+from mayfly.core.reservations import Reservation
 
 HEALS = "heal "  # what the keys of the resets of GPUs begin with
+RESERVATIONS = "reservation "  # what those of reservations begin with
 NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 # Of a job all but what it runs, which may be a quarter of a mebibyte.
 JOB_COLUMNS = (
@@ -85,6 +87,12 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         heal_from(json.loads(row["value"]))
         for row in rows(f"SELECT value FROM meta WHERE key GLOB '{HEALS}*'")  # noqa: S608
     ]
+    reservations = [
+        reservation_from(json.loads(row["value"]))
+        for row in rows(
+            f"SELECT value FROM meta WHERE key GLOB '{RESERVATIONS}*' ORDER BY key"  # noqa: S608
+        )
+    ]
     return Memory(
         agents,
         slots,
@@ -94,6 +102,7 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         shares,
         turns,
         {heal.gpu: heal for heal in heals},
+        {one.id: one for one in reservations},
     )
 
 
@@ -142,6 +151,14 @@ def heal_from(data: Mapping[str, Any]) -> Heal:
     for key in ("together", "devices", "mig", "slots"):
         known[key] = tuple(known.get(key) or ())
     return Heal(**known)
+
+
+def reservation_from(data: Mapping[str, Any]) -> Reservation:
+    """A reservation, from its JSON."""
+    known = _known(Reservation, data)
+    for key in ("taken", "devices"):
+        known[key] = tuple(known.get(key) or ())
+    return Reservation(**known)
 
 
 def _lock_from(data: Mapping[str, Any]) -> ClockLock:

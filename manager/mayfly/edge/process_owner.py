@@ -21,6 +21,14 @@ class Owner:
     since: float
 
 
+def uid_of(pid: int, proc: Path = PROC) -> int | None:
+    """Whose the process is; ``None`` where it has gone or cannot be seen."""
+    try:
+        return (proc / str(pid)).stat().st_uid
+    except OSError:
+        return None
+
+
 def owner_of(pid: int, proc: Path = PROC) -> Owner | None:
     """The owner of a process; ``None`` where it has gone or cannot be seen."""
     place = proc / str(pid)

@@ -16,11 +16,14 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendReservation,
     HealGpu,
     PauseManager,
     PlanAhead,
     RecycleSlots,
+    ReleaseReservation,
     ReloadConfig,
+    ReserveGpus,
     ResumeManager,
     RetrySlots,
     SubmitJob,
@@ -61,6 +64,9 @@ class CommandHandler:
                 named = {name: self.members(name) for name in command.after}
                 unsent = self.unsent(command.by.uid, command.workspace, command.stdin)
                 return replace(at, new_job=self._new_job(at.now), named=named, unsent=unsent)
+            case ReserveGpus():
+                unsent = self.unsent(command.by.uid, command.workspace, None)
+                return replace(at, new_job=self._new_job(at.now), unsent=unsent)
             case SubmitRun():
                 unsent = self.unsent(command.by.uid, command.workspace, None)
                 return replace(at, new_job=self._new_job(at.now), unsent=unsent)
@@ -77,6 +83,8 @@ class CommandHandler:
             case (
                 AttachAgent()
                 | DetachAgent()
+                | ExtendReservation()
+                | ReleaseReservation()
                 | CordonSlots()
                 | UncordonSlots()
                 | DrainSlots()

@@ -15,12 +15,15 @@ from mayfly.core.commands import (
     Command,
     CordonSlots,
     DrainSlots,
+    ExtendReservation,
     HealGpu,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseReservation,
     ReloadConfig,
+    ReserveGpus,
     ResumeManager,
     RetrySlots,
     RunJob,
@@ -138,6 +141,37 @@ def _task(place: int, given: object) -> RunJob:
         raise parameters.BadRequest(f"tasks[{place}]: {error}") from error
 
 
+def reserve(request: CommandRequest) -> ReserveGpus:
+    """All of ``RESERVATION``; ``for`` in seconds, ``at`` as RFC 3339."""
+    given = request.given
+    lasting = parameters.seconds(given.get("for"), "for")
+    if lasting is None:
+        raise parameters.BadRequest("for must say how many seconds GPUs are reserved")
+    return ReserveGpus(
+        request.by,
+        parameters.count_or_none(given.get("gpus"), "gpus", GPUS) or 1,
+        lasting,
+        start=parameters.moment(given.get("at"), "at"),
+        pool=parameters.text(given.get("pool"), "pool"),
+        shell=not parameters.flag(given.get("outside"), "outside"),
+        workspace=parameters.digest(given.get("workspace"), "workspace"),
+        image=parameters.image(given.get("image")),
+    )
+
+
+def extend(request: CommandRequest) -> ExtendReservation:
+    """``{for}``, in seconds; the reservation is in the path."""
+    lasting = parameters.seconds(request.given.get("for"), "for")
+    if lasting is None:
+        raise parameters.BadRequest("for must say how many seconds more")
+    return ExtendReservation(request.by, request.names["reservation"], lasting)
+
+
+def release(request: CommandRequest) -> ReleaseReservation:
+    """No body: the reservation is in the path."""
+    return ReleaseReservation(request.by, request.names["reservation"])
+
+
 def cancel(request: CommandRequest) -> CancelJobs:
     """No body: the job, or the group, is in the path."""
     return CancelJobs(request.by, (request.names["job"],))
@@ -224,12 +258,18 @@ SUBMISSION = (
     *("gpus", "matrix", "workspace", "stdin", "out", "image"),
 )
 ESTIMATE = ("pool", "priority", "cuda", "gpus", "matrix", "out", "image")
+RESERVATION = ("gpus", "for", "at", "pool", "outside", "workspace", "image")
 RUN = ("repository", "ref", "commit", "base", "subject", "workspace", "tasks")
 TASK = ("argv", "env", "pool", "timeout", "name", "cuda", "after", "out", "image")
 COMMAND_ROUTES = (
     CommandRoute("GET", "/v1/plan", (), "what the next pass would do", plan),
     CommandRoute("POST", "/v1/jobs", SUBMISSION, "queue a job, or a group of them", submit),
     CommandRoute("POST", "/v1/runs", RUN, "queue the jobs of a push as one", submit_run),
+    CommandRoute("POST", "/v1/reservations", RESERVATION, "reserve GPUs for a while", reserve),
+    CommandRoute(
+        "POST", "/v1/reservations/{reservation}/extend", ("for",), "let one end later", extend
+    ),
+    CommandRoute("POST", "/v1/reservations/{reservation}/release", (), "give one back", release),
     CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job, or all of a group", cancel),
     CommandRoute("POST", "/v1/cancel", ("jobs",), "end several jobs", cancel_many),
     CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),

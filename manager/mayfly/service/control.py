@@ -583,6 +583,9 @@ class Control:
             found = usage_document.document(asked, reader.works, reader.known_from())
         return json_reply(200, found)
 
+    def _reservations(self, _: Request, __: Names) -> HttpReply:
+        return json_reply(200, self._queue.reservations())
+
     def _recording(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._recorded())
 
@@ -763,6 +766,7 @@ class Control:
         Route("GET", "/v1/status", ("after", "wait"), "how the slots stand", _status),
         Route("GET", "/v1/jobs", JOBS_QUERY, "the embedded queue", _jobs),
         Route("GET", "/v1/jobs/{job}", (), "one job, with its command", _job),
+        Route("GET", "/v1/reservations", (), "the calendar of reserved GPUs", _reservations),
         Route("GET", "/v1/runs", RUNS_QUERY, "the jobs of pushes and folders, as one each", _runs),
         Route("GET", "/v1/runs/{run}", (), "one run; its jobs: /v1/jobs?group=", _run),
         Route(

@@ -83,6 +83,7 @@ from mayfly.service.probes import why_not_alive, why_not_ready
 from mayfly.service.queue_view import LiveQueue
 from mayfly.service.report import Report
 from mayfly.service.request_handler import RequestHandler
+from mayfly.service.reservation_teller import ReservationTeller
 from mayfly.service.services import Services
 from mayfly.service.slurm_keeper import SlurmKeeper
 from mayfly.service.use_reader import UseReader
@@ -223,7 +224,8 @@ def _run(
             inbox=inbox,
             ledger=ledger,
             requests=RequestHandler(
-                observer, witnesses, services, gpus, log, mounts, prober, doors, slurm
+                *(observer, witnesses, services, gpus, log, mounts, prober, doors, slurm),
+                ReservationTeller(engine, witnesses.user),
             ),
             workers=workers,
             commands=CommandHandler(

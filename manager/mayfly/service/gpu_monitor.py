@@ -6,11 +6,11 @@ What the answers mean is decided in ``core/gpus.py``; nothing here waits or judg
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from mayfly.core import bench_lane
+from mayfly.core import bench_lane, reserving
 from mayfly.core.desire import Survey
 from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_conditions import all_found, conditions
@@ -183,7 +183,8 @@ class GpuMonitor:
             for uuid, why in gpus.waits.items()
         ]
         lines += bench_lane.conditions(state.desired.slots, state.memory, now)
-        lines += _foreign_processes(gpus)
+        lines += reserving.conditions(state.memory, state.desired, gpus.reading, now)
+        lines += _foreign_processes(gpus, reserving.held_by(state.memory))
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines
 
@@ -229,10 +230,12 @@ def _foreign_containers(gpus: Gpus, survey: Survey, words: EngineLines) -> list[
     ]
 
 
-def _foreign_processes(gpus: Gpus) -> list[Condition]:
+def _foreign_processes(gpus: Gpus, reserved: Container[str]) -> list[Condition]:
+    """Of the GPUs that are not ``reserved``: on those a person is at work."""
     if gpus.reading is None:
         return []
-    lease = dict.fromkeys(uuid for lease in gpus.tally.leases.values() for uuid in lease)
+    leases = gpus.tally.leases.values()
+    lease = dict.fromkeys(uuid for one in leases for uuid in one if uuid not in reserved)
     return [
         Condition(
             "gpu.foreign",

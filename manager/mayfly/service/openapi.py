@@ -81,6 +81,7 @@ DIGEST = "^[0-9a-f]{64}$"
 # Of a path, by name.
 NAMED: Mapping[str, Schema] = {
     "job": _text("a job, as `POST /v1/jobs` answered"),
+    "reservation": _text("a reservation, as `POST /v1/reservations` answered"),
     "run": _text("a run, as `POST /v1/runs` answered"),
     "slot": _text("a slot, as `/v1/status` lists it"),
 }
@@ -240,9 +241,12 @@ BODY: Mapping[str, Schema] = {
     "note": _or_null(_text("why, for whoever looks", maxLength=500)),
     "force": {**FLAG, "description": "end running jobs too"},
     "gpu": _or_null(_text("by UUID; null: the only one that a reset may mend")),
+    "for": {"type": "number", "exclusiveMinimum": 0, "description": "seconds"},
+    "at": _or_null(_text("from when on; null: at once", **MOMENT)),
+    "outside": {**FLAG, "description": "the GPUs alone, and no shell in an agent"},
     "dry_run": {**FLAG, "description": "say what would change and change nothing"},
 }
-REQUIRED = frozenset({"argv", "jobs", "repository", "tasks", "manifest", "digests"})
+REQUIRED = frozenset({"for", "argv", "jobs", "repository", "tasks", "manifest", "digests"})
 
 CHANGED = _object(slots=NAMES)
 OUTPUT = {
@@ -277,6 +281,12 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "GET /v1/jobs": _document("mayfly.jobs/1", left_out={"type": "integer"}, jobs=ROWS),
     "GET /v1/jobs/{job}": _document("mayfly.job/1", job=TEXT, pool=TEXT, state=TEXT),
+    "GET /v1/reservations": _document("mayfly.reservations/1", reservations=ROWS),
+    "POST /v1/reservations": _object(
+        reservation=TEXT, pool=TEXT, start=TEXT, until=TEXT, shell=FLAG
+    ),
+    "POST /v1/reservations/{reservation}/extend": _object(reservation=TEXT, until=TEXT),
+    "POST /v1/reservations/{reservation}/release": _object(reservation=TEXT),
     "GET /v1/runs": _document("mayfly.runs/1", runs=ROWS),
     "GET /v1/runs/{run}": _document("mayfly.run/1", run=TEXT, state=TEXT, jobs={"type": "object"}),
     "GET /v1/events": _document("mayfly.events/1", events=ROWS),
@@ -332,7 +342,8 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "POST /v1/reload": _object(dry_run=FLAG, added=NAMES, removed=NAMES),
 }
-MAKE = frozenset({"POST /v1/jobs", "POST /v1/runs"})  # something new, and say so by their status
+# something new, and say so by their status
+MAKE = frozenset({"POST /v1/jobs", "POST /v1/runs", "POST /v1/reservations"})
 CONTENTS: Mapping[str, Mapping[str, Schema]] = {
     "GET /v1/jobs/{job}/output": OUTPUT,
     "GET /v1/slots/{slot}/output": OUTPUT,
@@ -357,6 +368,7 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
         "no_such_job",
         "no_such_pool",
         "no_such_run",
+        "no_such_reservation",
     ),
     405: ("method",),
     409: ("ended", "no_queue", "refused", "lacking", "no_such_workspace"),

@@ -21,9 +21,11 @@ from mayfly.core.queue_estimate import (
     why_for_its_image,
     why_in_turn,
 )
+from mayfly.core.reserving import in_use, why_reserved
 from mayfly.core.state import State
 from mayfly.core.submitting import Refused, entries
 from mayfly.core.taking_turns import waits_for
+from mayfly.service import reservation_document
 
 KEPT = (
     1.0  # seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
@@ -60,9 +62,16 @@ class QueueView(Protocol):
     def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refused:
         """Where a submission would stand that is not made; or why it would not be taken."""
 
+    def reservations(self) -> dict[str, object]:
+        """The calendar of reserved GPUs, as ``mayfly reservations --json`` prints it."""
+
 
 class NoQueue:
     """Where nothing is known."""
+
+    def reservations(self) -> dict[str, object]:
+        """None."""
+        return reservation_document.document(Memory(), (), 0.0)
 
     def positions(self) -> Mapping[str, int]:
         """None."""
@@ -134,6 +143,12 @@ class LiveQueue:
             job.id: place for jobs in orders.values() for place, job in enumerate(jobs, start=1)
         }
 
+    def reservations(self) -> dict[str, object]:
+        """The calendar of reserved GPUs."""
+        state = self.state()
+        using = in_use(state.memory, state.gpus.reading)
+        return reservation_document.document(state.memory, using, self.now())
+
     def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
         """How long a job may still run: its own limit, or its pool's, whichever is over first."""
         config = self.state().config
@@ -177,6 +192,13 @@ class LiveQueue:
         turn = waits_for(known.pool, state.turns, state.desired, state.memory)
         if told is None and turn is not None and waits(known) and state.memory.pause is None:
             told, at = why_in_turn(known, ahead, turn), None
+        one = state.memory.reservations.get(known.id)
+        if one is not None:
+            return {
+                "position": None,
+                "starts_at": max(one.start, self.now()),
+                "why": why_reserved(one),
+            }
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": place or None, "starts_at": at, "why": told}
 

@@ -32,6 +32,7 @@ from mayfly.core.requests import (
     ReadGpus,
     Request,
     ResetGpu,
+    TellReservation,
     TryEnrolment,
 )
 from mayfly.core.stimuli import WitnessesRead
@@ -86,6 +87,13 @@ class AllocationTender(Protocol):
         """Give back, ask and look soon."""
 
 
+class ReservationTold(Protocol):
+    """Who can tell the jobs of reservations something."""
+
+    def tell(self, request: TellReservation) -> None:
+        """Have it told soon."""
+
+
 class DoorCloser(Protocol):
     """Who shuts agents' doors."""
 
@@ -106,6 +114,7 @@ class RequestHandler:
     isolation: IsolationTrier
     doors: DoorCloser
     slurm: AllocationTender
+    reservations: ReservationTold
 
     def carry_out(self, requests: Iterable[Request]) -> None:
         """Hand each on."""
@@ -130,6 +139,8 @@ class RequestHandler:
                 self.services.leave(request)
             case TendAllocations():
                 self.slurm.tend(request)
+            case TellReservation():
+                self.reservations.tell(request)
             case ReadGpus() | PaceGpus() | Probe() | ResetGpu() | EndLeftover():
                 self._of_gpus(request)
             case _:

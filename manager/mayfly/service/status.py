@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from mayfly.core import naming, sandbox, taking_turns, unseen_ends
+from mayfly.core import naming, reserving, sandbox, taking_turns, unseen_ends
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
 from mayfly.core.job_conditions import job_conditions
@@ -27,6 +27,8 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.quantities import rfc3339, spoken_age
+from mayfly.core.reservations import Reserved
+from mayfly.core.reserving import held_by
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import (
     VACANCY,
@@ -53,8 +55,11 @@ def statuses(
     former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
     unseen = unseen_ends.unseen_ends(desired, memory, now)
 
+    reserved = Reserved(held_by(memory))
+
     def noted(row: SlotStatus) -> SlotStatus:
-        return taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
+        told = taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
+        return reserving.noted(told, reserved, now)
 
     return [
         *(

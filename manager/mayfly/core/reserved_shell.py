@@ -1,0 +1,52 @@
+"""What the job of a reservation runs while its owner works beside it: it waits for the end, and tells of it.
+
+It ends by itself when the time is over, also while no manager runs; what a person has started beside it ends
+with it, as beside any job. A manager ends it at the same moment, and is the one who decides.
+"""
+
+from __future__ import annotations
+
+from mayfly.core.commands import Payload
+from mayfly.core.reservations import WARNINGS
+
+UNTIL = "/tmp/.mayfly-reserved-until"  # noqa: S108  in the agent's own files: where an end is told that is later
+WAIT = rf"""
+end=$(($(date +%s) + $1))
+told=
+say() {{
+  printf '%s\n' "$1"
+  for tty in /dev/pts/[0-9]*; do
+    [ -w "$tty" ] || continue
+    (printf '\r\n%s\r\n' "mayfly: $1" >"$tty") 2>/dev/null &
+  done
+}}
+while :; do
+  later=
+  [ ! -r "$2" ] || read -r later <"$2" || :
+  case $later in '' | *[!0-9]*) ;; *) [ "$later" -le "$end" ] || {{ end=$later; told=; }} ;; esac
+  left=$((end - $(date +%s)))
+  [ "$left" -gt 0 ] || break
+  for minutes in {" ".join(str(one) for one in sorted(WARNINGS))}; do
+    if [ "$left" -le $((minutes * 60)) ]; then
+      if [ "$minutes" != "$told" ] && [ $((minutes * 60)) -lt "$1" ]; then
+        told=$minutes
+        say "this reservation ends in $(((left + 59) / 60)) minutes; longer: mayfly reserve --extend $3"
+      fi
+      break
+    fi
+  done
+  sleep "$((left < 5 ? left : 5))"
+done
+say "this reservation is over"
+"""
+
+
+def waiting(reservation: str, seconds: float) -> Payload:
+    """What the job of that id runs for so long."""
+    argv = ("/bin/sh", "-c", WAIT, "mayfly-reserved", str(int(seconds)), UNTIL, reservation)
+    return Payload(argv, {"MAYFLY_RESERVATION": reservation})
+
+
+def told_later(until: float) -> tuple[str, ...]:
+    """The command by which it learns in its agent that it ends later."""
+    return ("/bin/sh", "-c", 'printf "%s\\n" "$1" >"$2"', "mayfly", str(int(until)), UNTIL)

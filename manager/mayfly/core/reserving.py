@@ -1,0 +1,511 @@
+"""When a reservation begins and ends, and which gates stay shut for it.
+
+Pure. Before a reservation begins the slots that come nearest to being free are kept for it: no gate opens on
+their GPUs, an agent that waits at its service for a job is let go, and whoever has a job goes on. It begins
+when nobody is at work on any of them. From then on no gate opens there but that of the job by which its owner
+has the GPUs. Of several that could begin the one of the person comes first who had the least of the pool, by
+the same account as the queue's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mayfly.core import bench_lane
+from mayfly.core.booking import unbookable
+from mayfly.core.ending import kept_failure
+from mayfly.core.facts import (
+    AgentDoomed,
+    Fact,
+    JobCancelling,
+    JobEnded,
+    ReservationBegan,
+    ReservationEnded,
+    ReservationExtended,
+    ReservationUsed,
+    ReservationWarned,
+    SlotBooked,
+)
+from mayfly.core.gpu_health import Process, Reading
+from mayfly.core.healing import has_no_job
+from mayfly.core.job_images import problem, unknown
+from mayfly.core.memory import Agent, Job, Memory
+from mayfly.core.model import (
+    Cause,
+    Condition,
+    Desired,
+    DoomReason,
+    JobState,
+    Priority,
+    Severity,
+    SlotName,
+    SlotSpec,
+)
+from mayfly.core.quantities import spoken_age
+from mayfly.core.queue import share_with, shares_used, waits
+from mayfly.core.requests import TellReservation
+from mayfly.core.reservations import (
+    NOTHING_RESERVED,
+    SHORTEST,
+    WARNINGS,
+    Reservation,
+    Reserved,
+    Rooms,
+    clock,
+    due_warning,
+    last_end,
+    next_warning,
+    rooms,
+)
+from mayfly.core.slots import VACANCY, SlotStatus, Tenancy, still_ending
+
+if TYPE_CHECKING:
+    from mayfly.core.plan import View
+
+OVER = "its time is over"
+IN_VAIN = "no slot got free in its time"
+SEEN_AGAIN = 60.0  # seconds after which it is recorded again that one is in use
+PATIENCE = 24 * 3600.0  # seconds after its time in which a slot may get free for one
+LATE = 900.0  # seconds after its start after which it is told that one waits
+MOMENT = 0.001  # seconds after which what has just become too little is
+
+
+def held_by(memory: Memory) -> dict[str, Reservation]:
+    """The GPUs of the reservations that have begun."""
+    return {
+        uuid: one
+        for one in memory.reservations.values()
+        if one.began is not None
+        for uuid in one.devices
+    }
+
+
+def rooms_of(desired: Desired) -> Rooms:
+    """What the pools have to reserve."""
+    rules = {
+        spec.pool.name: spec.pool.reserve for spec in desired.slots if spec.pool.reserve is not None
+    }
+    return rooms(desired.slots, rules)
+
+
+# -- the beginning ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """Who is where, as far as it keeps a reservation from its beginning."""
+
+    at_work: frozenset[str]  # GPUs with a job, or of which nobody knows that they have none
+    waiting: Mapping[str, tuple[Agent, ...]]  # agents on a GPU that wait at their service for a job
+    alone: bool  # a job has the host to itself
+
+
+def ground(
+    view: View, leased: Mapping[str, Sequence[Agent]], tenants: Mapping[SlotName, Tenancy]
+) -> Ground:
+    """Who is where now."""
+    busy: set[str] = set(view.world.resetting)
+    waiting: dict[str, list[Agent]] = {}
+    alone = {spec.name for spec in view.desired.slots if spec.bench and spec.bench.others_idle}
+    is_alone = False
+    for agent in view.memory.agents.values():
+        if not (agent.at_work or bench_lane.has_begun(view.run_id, view.enrolling, agent)):
+            continue
+        is_alone = is_alone or agent.slot in alone
+        if agent.committed is not None and has_no_job(agent) and not agent.lingers:
+            for uuid in agent.lease:
+                waiting.setdefault(uuid, []).append(agent)
+        else:
+            busy.update(agent.lease)
+    for uuid, agents in leased.items():
+        if any(agent.settled for agent in agents):  # what is left of them may run
+            busy.add(uuid)
+    for lock in view.lane.locks.values():
+        busy.update(lock.gpus)
+    for spec in view.desired.slots:
+        if not spec.lease:
+            continue
+        tenancy = tenants.get(spec.name, VACANCY)
+        if kept_failure(view, spec, tenancy) is not None or spec.name in _unowned(view):
+            busy.update(spec.lease)
+    return Ground(
+        frozenset(busy), {uuid: tuple(agents) for uuid, agents in waiting.items()}, is_alone
+    )
+
+
+def _unowned(view: View) -> set[SlotName]:
+    """Slots in which what a forgotten agent has made may be at work."""
+    return {
+        slot
+        for generation, slot in view.world.unowned.items()
+        if generation not in view.memory.agents
+    }
+
+
+def arranged(
+    view: View,
+    leased: Mapping[str, Sequence[Agent]],
+    tenants: Mapping[SlotName, Tenancy],
+    half_life: float,
+) -> tuple[Reserved, list[Fact], float | None]:
+    """Whose GPUs are whose, what is to be recorded for that, and when to look again."""
+    known = view.memory.reservations
+    if not known:
+        return NOTHING_RESERVED, [], None
+    held = held_by(view.memory)
+    due, wake = _due(view, half_life)
+    facts: list[Fact] = [*_bookings(view)]
+    kept: dict[str, Reservation] = {}
+    if due:
+        around = ground(view, leased, tenants)
+        room = rooms_of(view.desired)
+        for one in due:
+            chosen = _chosen(view, one, around, held.keys() | kept.keys())
+            if len(chosen) < one.slots:
+                continue
+            uuids = tuple(uuid for spec in chosen for uuid in spec.lease)
+            until = _end_if_begun(room, one, known.values(), view.now)
+            is_free = around.at_work.isdisjoint(uuids) and around.waiting.keys().isdisjoint(uuids)
+            if is_free and not around.alone and one.start <= view.now and until > view.now:
+                names = tuple(spec.name for spec in chosen)
+                facts.append(ReservationBegan(view.now, one.id, names, uuids, until))
+                held |= dict.fromkeys(uuids, one)
+                continue
+            kept |= dict.fromkeys(uuids, one)
+            facts += _let_go(view, one, around, uuids)
+    return Reserved(held, kept), facts, wake
+
+
+def _due(view: View, half_life: float) -> tuple[list[Reservation], float | None]:
+    """Those for which slots are kept now, whose turn is first before the others; when the next one is due."""
+    found: list[Reservation] = []
+    wakes: list[float] = []
+    for one in view.memory.reservations.values():
+        if one.began is not None:
+            continue
+        rules = next(
+            (spec.pool.reserve for spec in view.desired.slots if spec.pool.name == one.pool), None
+        )
+        opens = one.start - (rules.clear if rules is not None else 0.0)
+        if opens <= view.now:
+            found.append(one)
+        wakes += [moment for moment in (opens, one.start) if moment > view.now]
+    if len(found) > 1:
+        used = shares_used(view.memory, view.now, half_life)
+        found.sort(key=lambda one: (used.get((one.pool, one.uid), 0.0), one.start, one.made))
+    return found, min(wakes, default=None)
+
+
+def _chosen(view: View, one: Reservation, around: Ground, taken: Iterable[str]) -> list[SlotSpec]:
+    """The slots that come nearest to being free for it."""
+    each, gone = one.gpus // one.slots, set(taken)
+    fit = [
+        spec
+        for spec in view.desired.slots
+        if spec.pool.name == one.pool
+        and len(spec.lease) == each
+        and gone.isdisjoint(spec.lease)
+        and _takes_part(view, spec)
+    ]
+    ranked = sorted(fit, key=lambda spec: _distance(view, spec, around))
+    chosen: list[SlotSpec] = []
+    for spec in ranked:
+        if len(chosen) < one.slots and gone.isdisjoint(spec.lease):
+            chosen.append(spec)
+            gone.update(spec.lease)
+    return chosen
+
+
+def _takes_part(view: View, spec: SlotSpec) -> bool:
+    """Whether the slot is there for people at all."""
+    known = view.memory.slot(spec.name)
+    if known.cordon is not None or known.held is not None or known.booking is not None:
+        return False
+    if spec.name in view.desired.obstacles or spec.name in view.desired.undetermined:
+        return False
+    return still_ending(known, spec, view.now) is None and not spec.pool.by_slurm
+
+
+def _distance(view: View, spec: SlotSpec, around: Ground) -> tuple[int, int, bool, int]:
+    """How far a slot is from being free; what is smaller is nearer."""
+    verdict = view.world.gpu_verdicts.get(spec.name)
+    busy = sum(1 for uuid in spec.lease if uuid in around.at_work)
+    idle = sum(1 for uuid in spec.lease if uuid in around.waiting)
+    return busy, idle, verdict is not None and not verdict.fit, spec.index
+
+
+def _end_if_begun(room: Rooms, one: Reservation, known: Iterable[Reservation], now: float) -> float:
+    """Until when it would last if it began now; now where that is not worth it."""
+    until = wanted = now + one.seconds
+    if one.pool in room.slots:
+        until = max(one.ends, last_end(room, one, known, wanted, now))
+    return until if until - now >= SHORTEST else now
+
+
+def _let_go(
+    view: View, one: Reservation, around: Ground, uuids: Iterable[str]
+) -> list[AgentDoomed]:
+    """Agents that wait at their service for a job where it is to begin are let go; who gets a job meanwhile
+    keeps it.
+    """
+    agents = {
+        agent.generation: agent
+        for uuid in uuids
+        for agent in around.waiting.get(uuid, ())
+        if agent.doom is None
+    }
+    why = f"its GPU is reserved by {one.owner} from {clock(one.start)} on"
+    return [
+        AgentDoomed(view.now, generation, DoomReason.DRAINED, detail=why) for generation in agents
+    ]
+
+
+def _bookings(view: View) -> list[SlotBooked]:
+    """Of reservations whose job asks for an image: their slots are made ready for it."""
+    found = []
+    for one in view.memory.reservations.values():
+        job = view.memory.jobs.get(one.id)
+        if not one.shell or not one.taken or job is None or job.image is None or not waits(job):
+            continue
+        slot = one.taken[0]
+        spec = next((spec for spec in view.desired.slots if spec.name == slot), None)
+        if spec is None or view.memory.slot(slot).booking is not None:
+            continue
+        in_the_way = problem(view.desired, spec.pool, job.image) or unbookable(
+            slot, view.desired, view.memory, view.now
+        )
+        if in_the_way is None and not unknown(view.desired, spec.pool, job.image):
+            found.append(SlotBooked(view.now, slot, job.id, job.image))
+    return found
+
+
+def job_of(view: View, spec: SlotSpec) -> tuple[bool, Job | None]:
+    """Whether the slot is reserved, and the job that is to have it (``None``: none waits)."""
+    one = view.reserved.owner_of(spec)
+    if one is None:
+        return False, None
+    job = view.memory.jobs.get(one.id) if one.shell else None
+    return True, job if job is not None and waits(job) else None
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+def tended(
+    memory: Memory, desired: Desired, used: Iterable[str], now: float, half_life: float
+) -> tuple[list[Fact], float | None]:
+    """What time brings, also while nobody can look: warnings, ends, and that one is in use. ``used``: GPUs on
+    which something of their owner's was seen just now.
+    """
+    facts: list[Fact] = []
+    wakes: list[float] = []
+    if not memory.reservations:
+        return facts, None
+    seen = frozenset(used)
+    room = rooms_of(desired)
+    for one in memory.reservations.values():
+        current = one
+        if _is_in_use(memory, one, seen):
+            last = one.used if one.used is not None else one.since
+            if not last <= now < last + SEEN_AGAIN:
+                facts.append(ReservationUsed(now, one.id))
+            current = replace(one, used=now)
+        bounds = room.rules.get(one.pool)
+        idle = bounds.idle if bounds is not None else 0.0
+        why = _why_over(memory, room, current, idle, now)
+        if why is not None:
+            facts += ended(memory, one, why, None, now, half_life)
+            continue
+        warned = due_warning(one, now)
+        if warned is not None:
+            facts.append(ReservationWarned(now, one.id, warned))
+        wakes += _dues(memory, current, idle, now)
+    return facts, min((due for due in wakes if due > now), default=None)
+
+
+def in_use(memory: Memory, reading: Reading | None) -> frozenset[str]:
+    """The reserved GPUs on which something of their owner's computes, as NVML said last."""
+    if reading is None or not memory.reservations:
+        return frozenset()
+    found = set()
+    for uuid, one in held_by(memory).items():
+        vitals = reading.vitals.get(uuid)
+        if vitals is not None and any(is_own(memory, one, process) for process in vitals.processes):
+            found.add(uuid)
+    return frozenset(found)
+
+
+def is_own(memory: Memory, one: Reservation, process: Process) -> bool:
+    """Whether the process is its owner's, or in the agent of its job."""
+    if process.gone:
+        return False
+    job = memory.jobs.get(one.id)
+    agent = memory.agents.get(job.agent) if job is not None and job.agent is not None else None
+    if agent is not None and process.container == agent.container:
+        return True
+    if agent is not None and process.agent == agent.generation:
+        return True
+    return not one.shell and process.uid == one.uid
+
+
+def _is_in_use(memory: Memory, one: Reservation, seen: frozenset[str]) -> bool:
+    if one.began is None:
+        return False
+    if not seen.isdisjoint(one.devices):
+        return True
+    job = memory.jobs.get(one.id)
+    agent = memory.agents.get(job.agent) if job is not None and job.agent is not None else None
+    return agent is not None and bool(agent.attached)
+
+
+def idle_since(one: Reservation) -> float | None:
+    """Since when nobody has used it; ``None``: it has not begun."""
+    if one.began is None:
+        return None
+    return one.began if one.used is None else max(one.used, one.began)
+
+
+def _why_over(memory: Memory, room: Rooms, one: Reservation, idle: float, now: float) -> str | None:
+    """Why it is over; ``None`` where it is not."""
+    if one.shell and one.id not in memory.jobs:
+        return "its job has ended"
+    if one.until is not None:
+        since = idle_since(one) or now
+        if one.until <= now:
+            return OVER
+        return f"nobody has used it for {idle / 60:.0f} min" if 0 < idle <= now - since else None
+    if one.start > now:
+        return None
+    known = memory.reservations.values()
+    gone = now >= one.ends + PATIENCE or _end_if_begun(room, one, known, now) <= now
+    return IN_VAIN if gone else None
+
+
+def _dues(memory: Memory, one: Reservation, idle: float, now: float) -> list[float]:
+    """When something of it may come to be over, or is to be told."""
+    if one.until is None:
+        others = (other.since for other in memory.reservations.values())
+        moments = (one.ends, *others)
+        return [one.ends + PATIENCE, *(moment - SHORTEST + MOMENT for moment in moments)]
+    found = [one.until]
+    if (warning := next_warning(one, now)) is not None:
+        found.append(warning)
+    if idle > 0 and (since := idle_since(one)) is not None:
+        found.append(since + idle)
+    return found
+
+
+def ended(
+    memory: Memory, one: Reservation, why: str, by: str | None, now: float, half_life: float
+) -> list[Fact]:
+    """That it is over, and its job with it."""
+    facts: list[Fact] = []
+    share = None
+    if not one.shell and one.began is not None:
+        had = max(0.0, min(now, one.ends) - one.began) * one.slots
+        share = share_with(memory, (one.pool, one.uid, Priority.NORMAL), had, now, half_life)
+    facts.append(ReservationEnded(now, one.id, why, by, share))
+    job = memory.jobs.get(one.id) if one.shell else None
+    if job is None:
+        return facts
+    if job.agent is None:
+        detail = f"its reservation is over: {why}"
+        facts.append(JobEnded(now, job.id, JobState.CANCELLED, Cause.CANCELLED, None, detail))
+    elif job.cancelled_by is None:
+        facts.append(JobCancelling(now, job.id, by or "its reservation's end"))
+    return facts
+
+
+def told_inside(facts: Iterable[Fact], memory: Memory) -> Iterator[TellReservation]:
+    """Which jobs of reservations are to learn now that they end later than they were begun for."""
+    for fact in facts:
+        if not isinstance(fact, ReservationExtended | ReservationUsed | ReservationWarned):
+            continue
+        one = memory.reservations.get(fact.reservation)
+        job = memory.jobs.get(fact.reservation)
+        agent = memory.agents.get(job.agent) if job is not None and job.agent is not None else None
+        if one is None or agent is None or agent.container is None or agent.opened is None:
+            continue
+        if one.until is not None and one.until > agent.opened + one.seconds:
+            yield TellReservation(agent.generation, agent.container, one.until)
+
+
+# -- in words --------------------------------------------------------------------------------------
+
+
+def why_reserved(one: Reservation) -> str:
+    """Why the job of a reservation does not run."""
+    if one.began is not None:
+        return f"slot {', '.join(one.taken)} is reserved for it, and its agent is made ready"
+    return f"it is a reservation from {clock(one.start)} on, and begins once a slot is free then"
+
+
+def noted(row: SlotStatus, reserved: Reserved, now: float) -> SlotStatus:
+    """The row, which says for whom its gate stays shut, and until when."""
+    agent = row.agent
+    for uuid in row.spec.lease:
+        one = reserved.held.get(uuid)
+        if one is not None:
+            told = f"reserved for {one.owner} until {clock(one.ends)}"
+            return row if row.note and one.shell else replace(row, note=told)
+        one = reserved.kept.get(uuid)
+        if one is not None and not (row.note and agent is not None and agent.at_work):
+            at_once = "as soon as it is free" if one.start <= now else f"from {clock(one.start)} on"
+            return replace(row, note=f"no new job: reserved for {one.owner} {at_once}")
+    return row
+
+
+def conditions(
+    memory: Memory, desired: Desired, reading: Reading | None, now: float
+) -> Iterator[Condition]:
+    """What is the matter with reservations."""
+    room = rooms_of(desired)
+    for one in memory.reservations.values():
+        show = "mayfly reservations"
+        if one.began is None:
+            if now - one.start > LATE:
+                text = (
+                    f"reservation {one.id} of {one.owner} was to begin at {clock(one.start)}, and no slot of "
+                    f"pool {one.pool} is free yet: jobs go on"
+                )
+                yield Condition("reservation.waits", Severity.INFO, text, show, one.pool)
+            continue
+        slots = one.taken
+        rules = room.rules.get(one.pool)
+        since = idle_since(one)
+        idle = now - since if since is not None else 0.0
+        if rules is not None and 0 < rules.idle <= 2 * idle:
+            text = (
+                f"reservation {one.id} of {one.owner} has not been used for {spoken_age(idle)}, and is given "
+                f"back after {spoken_age(rules.idle)}"
+            )
+            yield Condition(
+                *("reservation.idle", Severity.WARNING, text, f"mayfly release {one.id}"),
+                *(one.pool, slots),
+            )
+        if one.until is not None and one.until - now <= WARNINGS[0] * 60.0 < one.until - one.began:
+            text = f"reservation {one.id} of {one.owner} ends at {clock(one.until)}"
+            fix = f"mayfly reserve --extend {one.id} --for 1h"
+            yield Condition("reservation.ends", Severity.INFO, text, fix, one.pool, slots)
+        for uuid, process in strangers(memory, one, reading):
+            text = (
+                f"{process.named} computes on {uuid}, which is reserved for {one.owner} until "
+                f"{clock(one.ends)}"
+            )
+            yield Condition(
+                *("reservation.stranger", Severity.WARNING, text, f"ps -fp {process.pid}"),
+                *(one.pool, slots),
+            )
+
+
+def strangers(
+    memory: Memory, one: Reservation, reading: Reading | None
+) -> Iterator[tuple[str, Process]]:
+    """Processes on a reserved GPU that are not its owner's."""
+    for uuid in one.devices:
+        vitals = reading.vitals.get(uuid) if reading is not None else None
+        for process in vitals.processes if vitals is not None else ():
+            if not process.gone and not is_own(memory, one, process):
+                yield uuid, process
