@@ -122,11 +122,12 @@ def test_what_is_not_known_is_not_made_up_and_hostile_words_are_clean() -> None:
                     "partial": True,
                     "throttled": {"power_cap": 90.0, "thermal": 100.4},
                     "watched": 290.0,
+                    "xids": {"31": 1, "43": 7},
                 }
             ],
             (
                 "GPU use: GPU-1 1GiB at most, 90 % busy on average, 12.5 Wh, throttled for 1m by "
-                "thermal, 1m by power cap (measured for 4m only)"
+                "thermal, 1m by power cap, XID 31, 43 (7 times) (measured for 4m only)"
             ),
         ),
         (

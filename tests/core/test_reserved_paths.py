@@ -18,6 +18,7 @@ from mayfly.core.reserved_paths import (
     [
         *("/", "/etc", "/opt", "/run", "/var/run", "/usr", "/bin", "/lib", "/lib64", "/usr/lib"),
         *("/run/mayfly", "/var/run/mayfly", "/var/run/mayfly/w", "/opt/mayfly", "/opt/mayfly/gate"),
+        *("/run/mayfly-docker", "/run/mayfly-job", "/var/run/mayfly-job/first"),
         *("/etc/passwd", "/etc/sudoers.d", "/etc/sudoers.d/x", "/etc/ld.so.preload", "/etc/mayfly"),
         *("/proc", "/proc/self", "/sys/fs/cgroup", "/dev", "/dev/shm", "/lib/x86_64-linux-gnu"),
         *("/bin/x", "/usr/bin", "/usr/local/bin", "/home", "/var/lib"),

@@ -840,6 +840,7 @@ MISTAKES: list[tuple[str, str]] = [
         "stuck_after: has no meaning here: the embedded queue is no service",
     ),
     (pool("token_expires = 2027-11-29"), "token_expires: has no meaning here"),
+    (pool("job_lines = false"), "job_lines: has no meaning here: the embedded queue is no service"),
     (pool('token_expires = "next year"'), "must be a day such as 2027-11-29"),
     (
         pool('provider = "github"\ncancel_stuck = "30m"'),

@@ -69,6 +69,7 @@ def test_a_job_finds_what_the_page_says(manager: Manager) -> None:
     assert told["writable"] == ["/home/runner", "/tmp", "/var/tmp"]
     slot = manager.job(job)["slot"]
     words = {"the slot's name": slot, "the job's id": job}
+    words |= {"the pool's name": "local", "the image by name": manager.slot(slot)["image"]}
     words["the UUIDs of its GPUs; `void` without any"] = "void"
     words["where it starts"] = "/home/runner"
     said = {key.strip("`"): words.get(v, v.strip("`")) for key, v in table("variables").items()}
