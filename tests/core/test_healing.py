@@ -33,6 +33,7 @@ from mayfly.core.healing import (
     heal,
     linked,
     plan,
+    sick_gpus,
 )
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.memory import Heal, Memory, Pause
@@ -49,6 +50,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.requests import PaceGpus, ResetGpu
+from mayfly.core.state import scene_of as state_scene
 from mayfly.core.stimuli import GpuResetDone
 from tests.core.simulator import FitGpus, Host, Manager, desire, pool, specs
 
@@ -565,6 +567,16 @@ def plan_of(manager: Healer) -> HealPlan:
     found = plan(scene_of(manager), "GPU-a", by_hand=True)
     assert found is not None
     return found
+
+
+def test_a_plan_by_hand_knows_what_is_sick_as_it_was_judged_last() -> None:
+    manager = healer()
+    state = replace(manager.state, gpus=replace(manager.gpus(), verdicts={G0: SICK}))
+    scene = state_scene(state, manager.now)
+    assert sick_gpus(scene) == ["GPU-a"]
+    found = plan(scene, "GPU-a", by_hand=True)
+    assert found is not None
+    assert (found.slots, found.reason) == ((G0,), KEPT)
 
 
 def test_a_plan_names_what_it_ends_what_goes_with_it_and_all_that_is_in_the_way() -> None:

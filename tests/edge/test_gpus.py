@@ -60,7 +60,7 @@ def read(hardware: Hardware) -> Iterator[Reader]:
 
 
 def test_driver_cuda_and_every_gpu_are_told(hardware: Hardware, read: Reader) -> None:
-    hardware.gpu(1, name="NVIDIA_H100", cc="9.0", memory=81920, used=1024, util=37, ecc=2)
+    hardware.gpu(1, name="\x1b[31mNVIDIA_H100", cc="9.0", memory=81920, used=1024, util=37, ecc=2)
     hardware.say("clocks gpu=1 temperature=63")
     found = read()
     assert found["driver"] == "570.86.15"

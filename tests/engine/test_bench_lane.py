@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,6 +118,12 @@ def test_no_gate_opens_where_the_clocks_cannot_be_locked_and_it_says_why(
     assert f"the manager may not lock the clocks of {uuid(0)}" in text
     assert manager.job(job)["state"] == "queued"
     assert manager.ended(manager.queue("true", pool="cpu"))["exit_code"] == 0
+    # Nor is anybody told that they are, whose clocks nobody locks.
+    surroundings = {**manager.environment(), "MAYFLY_CONFIG": str(manager.config)}
+    words = (sys.executable, "-m", "mayfly.cli.app", "shell", "gpu-0", "--", "env")
+    seen = subprocess.run(words, env=surroundings, capture_output=True, text=True, check=True)
+    assert "MAYFLY_SLOT=gpu-0" in seen.stdout
+    assert "MAYFLY_BENCH" not in seen.stdout
 
 
 def test_without_a_manager_the_clocks_of_a_job_that_has_ended_are_unlocked_and_no_other_s(

@@ -97,6 +97,8 @@ def test_a_gpu_whose_rows_wait_for_a_reset_is_reset_once_and_takes_jobs_again(
     (waits,) = until(lambda: manager.told("gpu.heal_waits"), "it waits for its hour")
     assert "is not again for" in waits
     assert len(smi.resets) == 1
+    told = manager.cli("gpus", "heal", "--plan").stderr
+    assert f"{uuid(0)} is to be reset: {uuid(0)} has broken rows of memory" in told
     plan = manager.cli("gpus", "heal", uuid(0), "--yes")
     assert plan.returncode == 1
     assert "is not again for" in plan.stderr

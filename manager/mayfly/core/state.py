@@ -6,7 +6,7 @@ It is never changed in place. What a stimulus makes of it is `taking_in`'s, what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mayfly.core import naming
 from mayfly.core.actions import (
@@ -127,11 +127,12 @@ def begin(
 
 def scene_of(state: State, now: float) -> Scene:
     """What healing is decided by, with what is not on disk yet."""
+    gpus = state.gpus
     return Scene(
         state.desired,
-        state.observed.world,
+        replace(state.observed.world, gpu_verdicts=gpus.verdicts, probes=gpus.probes),
         state.drafted,
-        state.gpus,
+        gpus,
         state.survey.foreign_containers,
         now,
     )

@@ -26,6 +26,7 @@ from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu, Mig
 from mayfly.core.model import ContainerId
+from mayfly.core.plain_text import clean
 from mayfly.core.xids import Xid
 from mayfly.edge import gpu_clocks, gpu_gauges
 from mayfly.edge.faults import Passing, Refused
@@ -221,7 +222,7 @@ class Session:
             gpu = Gpu(
                 uuid=nvml.nvmlDeviceGetUUID(handle),
                 index=index,
-                name=nvml.nvmlDeviceGetName(handle).replace("_", " "),
+                name=clean(nvml.nvmlDeviceGetName(handle)).replace("_", " "),
                 memory=int(nvml.nvmlDeviceGetMemoryInfo(handle).total),
                 capability=self._maybe(nvml.nvmlDeviceGetCudaComputeCapability, handle),
                 minor=self._maybe(nvml.nvmlDeviceGetMinorNumber, handle),
@@ -368,7 +369,7 @@ class Session:
             uuid = self._maybe(nvml.nvmlDeviceGetUUID, part) if part is not None else None
             if uuid is None:
                 continue
-            name = self._maybe(nvml.nvmlDeviceGetName, part) or ""
+            name = clean(self._maybe(nvml.nvmlDeviceGetName, part) or "")
             used, total = self._memory(part)
             parts.append(Mig(uuid, _profile(name), total or 0))
             vitals[uuid] = Vitals(used=used, total=total, processes=self._processes(part))
