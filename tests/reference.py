@@ -41,6 +41,7 @@ DOCS = Path(__file__).parents[1] / "docs" / "reference"
 BY_CASE = {XID, RECOVERY}  # of which it depends on what is said
 TABLES = {
     "host": "HostTable",
+    "idle": "IdleTable",
     "kubernetes": "ClusterTable",
     "pool": "PoolTable",
     "pool.kubernetes": "PoolClusterTable",

@@ -94,6 +94,10 @@ RUN = {
         "tests/real/kubernetes/test_manager_pages.py",
         "test_a_pool_moves_from_a_box_to_the_cluster_line_by_line",
     ),
+    "docs/how-to/idle.md 1": (
+        "tests/cli/test_idle.py",
+        "test_the_report_ends_with_the_hours_and_the_money_as_the_page_shows",
+    ),
     "docs/how-to/report.md": (
         "tests/cli/test_report.py",
         "test_what_the_page_types_prints_what_it_shows",

@@ -12,6 +12,7 @@ import pytest
 
 from mayfly.core import command_effects, model
 from mayfly.core.gpu_selection import GpuSelection
+from mayfly.core.idle_settings import IdleSettings
 from mayfly.edge import http_connection, unix_http
 from mayfly.edge.cluster import ENGINE, Cluster
 from mayfly.providers.azure.settings import AzureSettings
@@ -43,6 +44,7 @@ def test_every_key_of_the_core_is_a_key_of_the_file() -> None:
         "DatasetTable": model.Dataset,
         "CacheTable": model.Cache,
         "ClusterTable": Cluster,
+        "IdleTable": IdleSettings,
     }
     for table, spec in tables.items():
         own = {*packages(), ENGINE}  # what is a provider's or an engine's

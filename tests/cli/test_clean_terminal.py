@@ -54,6 +54,7 @@ TYPED: dict[str, list[list[str]]] = {
     "config": [["config", "check"], ["config", "show"]],
     "init": [["init", "--provider", NOT_NUL]],
     "bugreport": [["bugreport", NOT_NUL]],
+    "idle": [["idle"], ["idle", "--json"], ["idle", NOT_NUL]],
     "notify": [["notify", "list"], ["notify", "test", NOT_NUL]],
     "shell": [["shell", NOT_NUL]],
     "attach": [["attach", "local-0"], ["attach", "j1", NOT_NUL]],

@@ -28,6 +28,7 @@ SCHEMAS = {
     "reload": "mayfly.reload/1",
     "gpus": "mayfly.gpus/1",
     "report": "mayfly.report/1",
+    "idle": "mayfly.idle/1",
     "top": "mayfly.top/1",
     "jobs": "mayfly.jobs/1",
     "runs": "mayfly.runs/1",

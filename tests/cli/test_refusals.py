@@ -79,6 +79,8 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     ],
     "report --zone": [(f"report --zone {zone}", 2) for zone in ("Nowhere/Else", "../x", "''")],
     "report --csv": [("report --csv --json", 2)],
+    "idle what": [("idle nonsense", 2), ("idle test --json", 2), ("idle test", 1)],
+    "idle --yes": [("idle --yes", 2)],
     "gpus what": [("gpus nonsense", 2)],
     "gpus gpu": [("gpus heal nope --plan", 4), ("gpus unlock GPU-1", 2)],
     "gpus --force": [("gpus --force", 2), ("gpus heal --force", 2)],

@@ -61,7 +61,8 @@ def test_a_program_reads_seconds_and_joules(report: Mayfly) -> None:
     told = json.loads(report(*SINCE, "--by", "pool", "--per", "month", "--json").out)
     assert told["schema"] == "mayfly.report/1"
     assert told.keys() == {
-        *("schema", "by", "per", "zone", "since", "until", "known_from", "rows", "totals")
+        *("schema", "by", "per", "zone", "since", "until", "known_from", "rows", "totals"),
+        "host",
     }
     (row,), (total,) = told["rows"], told["totals"]
     assert row == {

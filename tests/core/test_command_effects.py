@@ -13,12 +13,15 @@ from mayfly.core.commands import (
     AttachAgent,
     Caller,
     CancelJobs,
+    CloseGates,
     Command,
     CordonSlots,
     DetachAgent,
     DrainSlots,
     ExtendReservation,
     HealGpu,
+    LeaveHost,
+    OpenGates,
     PauseManager,
     Payload,
     PlanAhead,
@@ -48,6 +51,7 @@ from mayfly.core.facts import (
     SlotUncordoned,
 )
 from mayfly.core.gpu_checks import CheckSetting
+from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.memory import Agent, Cordon, Doom, Job, Memory, Pause, SlotMemory, Visit
 from mayfly.core.model import (
     Cause,
@@ -386,6 +390,9 @@ EVERY = (
     ResumeManager(USER),
     ReloadConfig(USER, dry_run=True),
     PlanAhead(USER),
+    CloseGates(USER, 0.0),
+    LeaveHost(USER, 0.0),
+    OpenGates(USER, ""),
 )
 
 
@@ -505,6 +512,7 @@ HOST_KEYS: dict[str, object] = {
     "web": "127.0.0.1:8080",
     "web_user_header": "x-user",
     "web_trusted_proxies": ("127.0.0.1",),
+    "idle": IdleSettings(command=("/bin/true",)),
     "notify": (Target("ops", webhook="http://board.lab"),),
 }
 READ_AGAIN = {

@@ -580,6 +580,7 @@ def test_everything_names_every_key_that_there_is() -> None:
     for table in definitions:
         for key in definitions[table]["properties"]:
             told = EVERYTHING + CLUSTER + REGISTRIES + NOTIFY + BENCH + RESERVED + SLURM
+            told += IDLE + IDLE_BY_HOOK
             assert f"\n{key} = " in told or f".{key}]" in told, (table, key)
 
 
@@ -731,6 +732,62 @@ sender = "mayfly@lab"
 to = ["{user}@lab", "ops@lab"]
 """
 )
+IDLE = (
+    pool("slots = 1\n")
+    + """
+[host.idle]
+after = "20m"
+command = ["/usr/local/sbin/pause-host", "--now"]
+timeout = "30s"
+veto = ["/bin/true"]
+logins = "none"
+gone_within = "5m"
+price_per_hour = 2.49
+currency = "EUR"
+"""
+)
+IDLE_BY_HOOK = (
+    pool("slots = 1\n")
+    + """
+[host.idle]
+webhook = { credential = "pause" }
+token = { file = "/t" }
+ca = "/ca.pem"
+"""
+)
+IDLE_WRONG = [
+    ("", "wants one of `command` and `webhook`, and neither is there"),
+    ('command = ["a"]\nwebhook = "http://x"', "and both are there"),
+    ('command = "pause --now"', "must be a list of words"),
+    ('command = [""]', "is empty"),
+    ('command = ["a"]\nca = "/c"', "is of `webhook`, and there is none"),
+    ('command = ["a"]\ntoken = { file = "/c" }', "is of `webhook`, and there is none"),
+    ('command = ["a"]\nafter = "0s"', "after: must be at least 1 s, not 0 s"),
+    ('command = ["a"]\ntimeout = "2h"', "timeout: must be at most 3600 s"),
+    ('command = ["a"]\ngone_within = 0', "gone_within: must be at least 1 s"),
+    ('command = ["a"]\ncurrency = "EUR"', "is of `price_per_hour`"),
+    ('command = ["a"]\nprice_per_hour = -1', "must be at least 0"),
+    ('command = ["a"]\nprice_per_hour = 1\ncurrency = "a b"', "is no currency"),
+    ('webhook = "http://ann:x@y"', "webhook"),
+    ('command = ["a"]\nlogin = "1h"', 'logins'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("table", "says"), IDLE_WRONG)
+def test_an_idle_host_that_could_not_be_paused_is_a_mistake(
+    write: Write, table: str, says: str
+) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        load(write(f"{MINIMAL}[host.idle]\n{table}\n"), environ={})
+    assert says in str(wrong.value)
+
+
+def test_hosts_of_a_cluster_are_not_paused(write: Write) -> None:
+    text = MINIMAL.replace("[host]\n", '[host]\nengine = "kubernetes"\n', 1)
+    with pytest.raises(ConfigError, match="a cluster has many"):
+        load(write(f'{text}[host.idle]\ncommand = ["a"]\n'), environ={})
+
+
 NOTIFY_WRONG = [
     ('name = "a"\nwebhook = "http://x"\nslack = "http://x"', "webhook and slack are there"),
     ('name = "a"', "none is there"),
@@ -781,6 +838,8 @@ ODD = pool('env = { A = "ðŸ˜€ \\u0007\\n" }\n[[pool.dataset]]\nsource = "/data/ð
         EVERYTHING,
         REGISTRIES,
         NOTIFY,
+        IDLE,
+        IDLE_BY_HOOK,
         BENCH,
         RESERVED,
         SLURM,
@@ -935,6 +994,10 @@ MISTAKES: list[tuple[str, str]] = [
     (pool("gpus = 1\ngpu = 'H100'"), "gpu: must be a table, not 'H100'"),
     (pool("gpu_labels = ['driver']"), "gpu_labels: has no meaning in a pool without GPUs"),
     (pool("gpus = 1\ngpu_labels = ['colour']"), "gpu_labels.1: must be 'name', 'cuda', 'model'"),
+    (
+        "[host]\nfair_share_half_life = '1s'\n[[pool]]\nname = 'x'",
+        "fair_share_half_life: must be at least 60 s, not 1 s",
+    ),
     ("[host]\ndriver_branches = ['580.65']\n[[pool]]\nname = 'x'", "is not a driver's branch"),
     (pool("lease = 'slurm'"), 'lease: is "slurm", which has no meaning in a pool without GPUs'),
     (pool("gpus = 'all'\nlease = 'slurm'"), "gpus: must be a number: which ones a slot gets is"),

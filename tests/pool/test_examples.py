@@ -59,7 +59,7 @@ BEFORE = (  # with a job that has ended, and a slot or two that are idle
     *("config check", "config show", "config schema", "config migrate", "images list"),
     *("images select", "pipeline install-hook", "pipeline note", "pipeline render", "install"),
     *("gpus", "health", "notify list", "help", "push", "submit", "fetch", "pause", "resume"),
-    "reservations",
+    *("reservations", "idle"),
 )
 RUNNING = ("top", "attach", "cancel")  # with a job that runs
 AFTER = ("cordon", "uncordon", "retry", "reload", "recycle", "drain")
@@ -71,6 +71,7 @@ CODES = {
     "mayfly submit --cuda 11.8,12.4,12.8 --dir . -- make test": (4, "no pool has these versions"),
     "mayfly gpus": (1, NOTHING),
     "mayfly gpus heal --plan": (1, NOTHING),
+    "mayfly idle test": (1, "the configuration has no [host.idle]"),
     "mayfly health --gpu 0 --wait 5": (3, NOTHING),
     "mayfly images select": (1, NOTHING),
     "mayfly runs 5vq2k8m1x --cancel": (1, "all of it has ended"),

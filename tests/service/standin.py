@@ -14,6 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from mayfly.core.commands import AttachAgent, Command, SubmitJob
+from mayfly.core.host_hours import QUARTER, Hours
+from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.model import JobId, JobState
 from mayfly.core.submitting import Refused
 from mayfly.core.usage_report import Work
@@ -302,6 +304,23 @@ class Standing:
         return self.estimated
 
 
+class IdleStandIn:
+    """The ``IdleHost``: what a test says of a host's hours."""
+
+    def __init__(self) -> None:
+        self.settings: IdleSettings | None = None
+        self.told: Row = {"schema": "mayfly.idle/1", "configured": False}
+        self.quarters: dict[int, Hours] = {}
+
+    def document(self) -> Row:
+        return self.told
+
+    def hours(self, since: float, until: float) -> dict[int, Hours]:
+        return {
+            one: hours for one, hours in self.quarters.items() if since <= one * QUARTER < until
+        }
+
+
 def nobody_there(command: AttachAgent, _: Wanted) -> Reply:
     """No slot and no job has anybody."""
     return error_reply(404, f"there is no {command.to}", "no_such_job")
@@ -315,6 +334,7 @@ class StandIn:
         self.board = StatusBoard()
         self.account = Account()
         self.queue = Standing()
+        self.idle = IdleStandIn()
         self.commands: list[Command] = []
         self.failures: list[BaseException] = []
         kept = Bounds(1 << 30, 10 << 30, 20 << 30)
@@ -347,6 +367,7 @@ class StandIn:
             self.account,
             self.account,
             lambda: b"mayfly_paused 0\n",
+            idle=self.idle,
             queue=self.queue,
             workspaces=self.workspaces,
             attach=self._let_in,

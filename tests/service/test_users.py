@@ -59,6 +59,7 @@ def asked(door: Path, method: str, path: str, body: object = None) -> tuple[int,
 # What each path answers a user: all of them stand here.
 ANSWERS = {
     "GET /v1/version": 200,
+    "GET /v1/idle": 200,
     "GET /v1/openapi.json": 200,
     "GET /v1/status": 200,
     "GET /v1/jobs": 200,

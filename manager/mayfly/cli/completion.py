@@ -284,6 +284,7 @@ BY_NAME: Mapping[str, Source | Place] = {
     "VERB|TOPIC": _verbs,
     "SHELL": _words("bash", "zsh", "fish"),
     "heal|unlock": _words("heal", "unlock"),
+    "test": _words("test"),
 }
 # Where one name means something else, by verb and parameter.
 OF_VERBS: Mapping[str, Source | Place] = {

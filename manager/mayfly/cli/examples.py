@@ -106,6 +106,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
             "mayfly report --by repository --per month --since 90d --csv >quarter.csv",
         ),
     ),
+    "idle": _each(
+        ("See whether this host has anything to do, and when it is paused", "mayfly idle"),
+        ("Ask for vetoes and look for the command", "mayfly idle test"),
+    ),
     "gpus": _each(
         ("See the GPUs, who has them and what is wrong", "mayfly gpus"),
         ("See what a reset of a sick GPU would take", "mayfly gpus heal --plan"),

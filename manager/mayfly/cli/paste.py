@@ -69,6 +69,7 @@ VERBS = frozenset(
             "fetch",
             "gateway",
             "gpus",
+            "idle",
         ),
         *(
             "health",

@@ -34,7 +34,8 @@ def report(document: Row, width: int | None) -> list[str]:
     headings = ["PERIOD", by.upper(), "JOBS", "HOURS", "GPU-HOURS", "MEAN WAIT", "WH"]
     lines = render.wrapped(_head(document), width, "  ")
     if not rows:
-        return [*lines, "no job that is remembered ran then", *_missing(document, width)]
+        found = ["no job that is remembered ran then", *_missing(document, width)]
+        return [*lines, *found, *_host(document, width)]
     cells = []
     for total in totals:
         own = [row for row in rows if row.get("period") == total.get("period")]
@@ -42,7 +43,7 @@ def report(document: Row, width: int | None) -> list[str]:
         if len(own) > 1:
             cells.append(_cells(total, "all"))
     lines += ["", *table(headings, cells, width, whole=("PERIOD", "GPU-HOURS", "WH"))]
-    return [*lines, *_missing(document, width)]
+    return [*lines, *_missing(document, width), *_host(document, width)]
 
 
 def as_csv(document: Row) -> str:
@@ -108,6 +109,32 @@ def _missing(document: Row, width: int | None) -> Iterator[str]:
         begin = _minute(document.get("known_from"))
         sentence = f"the history begins at {begin}: of what ended before nothing is known"
         yield from ["", *render.wrapped(sentence, width, "  ")]
+
+
+def _host(document: Row, width: int | None) -> Iterator[str]:
+    """The hours of the host itself, where somebody counts them."""
+    host = document.get("host")
+    rows = list(host.get("rows", ())) if isinstance(host, Mapping) else []
+    if not isinstance(host, Mapping) or not rows:
+        return
+    headings = ["PERIOD", "HOST UP", "IDLE", "AWAY"]
+    priced = host.get("price_per_hour") is not None
+    if priced:
+        unit = render.text(host.get("currency")).upper()
+        headings += [f"{unit} UP".strip(), f"{unit} IDLE".strip()]
+    cells = [
+        (
+            render.text(row.get("period")),
+            *(digits(_number(row.get(key)) / HOUR) for key in ("up", "idle", "away")),
+            *(
+                (f"{_number(row.get(key)):.2f}" for key in ("amount", "idle_amount"))
+                if priced
+                else ()
+            ),
+        )
+        for row in rows
+    ]
+    yield from ["", *table(headings, cells, width, whole=headings)]
 
 
 def _numbers(row: Row) -> Sequence[str]:

@@ -25,6 +25,7 @@ from mayfly.core.actions import Prepare
 from mayfly.core.agent_plan import AgentPlan, agent_plan
 from mayfly.core.container_labels import NOBODYS
 from mayfly.core.desire import desired
+from mayfly.core.idleness import BY_HAND, CLOSER
 from mayfly.core.model import Config, ContainerId, Generation, HostId, SlotSpec, Traits
 from mayfly.edge.faults import Fault
 from mayfly.edge.gate import frame, words
@@ -76,13 +77,16 @@ def emptied(
             manager.post("/v1/drain", {"slots": [*before], "force": False})
             await_drained(manager, [*before], seconds)
             await_gone(manager, [name for name in rows if name not in before], seconds)
+            manager.post("/v1/cordon", {"slots": [*before], "until": None, "note": BY_HAND})
             yield before[slot] is not None
         finally:
-            free = [name for name, cordon in before.items() if cordon is None]
+            free = [
+                name for name, cordon in before.items() if cordon is None or cordon["by"] == CLOSER
+            ]
             if free:
                 manager.post("/v1/uncordon", {"slots": free})
             for name, cordon in before.items():
-                if cordon is not None:
+                if name not in free and cordon is not None:
                     kept = {key: cordon[key] for key in ("until", "note")}
                     manager.post("/v1/cordon", {"slots": [name], **kept})
 

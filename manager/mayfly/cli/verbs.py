@@ -54,6 +54,7 @@ VERBS = {
     "reload": "verbs_pool",
     "wait": "verbs_status",
     "report": "verbs_report",
+    "idle": "verbs_idle",
     "gpus": "verbs_gpus",
     "health": "verbs_health",
     "submit": "verbs_jobs",

@@ -44,6 +44,10 @@ from mayfly.core.facts import (
     GpuHealing,
     GpuReset,
     GpuResetting,
+    HostClosing,
+    HostKept,
+    HostPausing,
+    HostReturned,
     JobCancelling,
     JobEnded,
     JobRequeued,
@@ -241,6 +245,8 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             draft.serial = max(draft.serial, job.serial)
         case RunSubmitted() | WaitingCancelling() | WaitingCancelled():
             pass  # its jobs are remembered, each by itself
+        case HostClosing() | HostPausing() | HostKept() | HostReturned():
+            pass  # the slots that are closed for it are cordoned
         case JobRequeued(job=job_id, counted=counted, lost=lost):
             known = draft.jobs.get(job_id)
             if known is not None:

@@ -43,6 +43,7 @@ MODULES = (
     "gpu_use",
     "gpus",
     "healing",
+    "idle_settings",
     "images",
     "isolation",
     "leases",
@@ -100,6 +101,8 @@ def encoded(value: object) -> Any:
         value = replace(without_secrets(value), settings=baked_parts(value.settings))
     if isinstance(value, HostSpec) and value.notify:
         value = replace(value, notify=())  # an address to which anybody may write is a secret
+    if isinstance(value, HostSpec) and value.idle is not None:
+        value = replace(value, idle=None)  # so is its webhook
     if isinstance(value, Job) and value.variant:
         value = replace(value, variant=MASKED)  # it has values of its variables
     if isinstance(value, Origin) and value.subject:

@@ -10,16 +10,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from mayfly.core import host_closing
 from mayfly.core.actions import action_name
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,
+    CloseGates,
     Command,
     CordonSlots,
     DetachAgent,
     DrainSlots,
     ExtendReservation,
     HealGpu,
+    LeaveHost,
+    OpenGates,
     PauseManager,
     Payload,
     PlanAhead,
@@ -176,12 +180,21 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _pause(command, situation)
         case ResumeManager():
             return _resume(command, situation)
+        case CloseGates() | LeaveHost() | OpenGates():
+            return _of_idle_host(command, situation)
         case ReloadConfig():
             return _reload(command, situation)
         case PlanAhead():
             return CommandResult(200, plan_document(situation.plan, situation.headline))
         case _:
             assert_never(command)
+
+
+def _of_idle_host(command: CloseGates | LeaveHost | OpenGates, at: Situation) -> CommandResult:
+    found = host_closing.effects(command, at.config, at.desired, at.memory, at.now)
+    if isinstance(found, str):
+        return refusal(409, "refused", found)
+    return CommandResult(200, {}, found)
 
 
 # -- jobs ------------------------------------------------------------------------------------------

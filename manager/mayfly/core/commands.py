@@ -227,6 +227,32 @@ class ResumeManager:
 
 
 @dataclass(frozen=True, slots=True)
+class CloseGates:
+    """Empty all slots to pause the host, if there is still nothing to do; nobody's but ``[host.idle]``'s."""
+
+    by: Caller
+    since: float  # when there was something to do last
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveHost:
+    """Record that the host is about to be paused, if there is still nothing to do."""
+
+    by: Caller
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpenGates:
+    """Undo that, and record why; or that the host is back."""
+
+    by: Caller
+    reason: str  # why it was not paused; "": nothing is recorded of that
+    away: float = 0.0  # seconds that the host was away; 0: it was not
+    how: str = ""  # as of Passage in `host_hours`
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadConfig:
     """Read the configuration again; with ``dry_run`` only say what would change."""
 
@@ -258,6 +284,9 @@ Command: TypeAlias = (
     | HealGpu
     | PauseManager
     | ResumeManager
+    | CloseGates
+    | LeaveHost
+    | OpenGates
     | ReloadConfig
     | PlanAhead
 )

@@ -72,6 +72,10 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "manager.paused": INFO,
         "manager.resumed": INFO,
         "clock.jumped": INFO,
+        "host.closing": INFO,
+        "host.pausing": INFO,
+        "host.kept": INFO,
+        "host.returned": INFO,
         # What the manager meets.
         "action.failed": WARNING,
         "agent.unbegun": INFO,

@@ -600,6 +600,39 @@ class ClockJumped:
     by: float  # seconds; negative: it was set back
 
 
+@dataclass(frozen=True, slots=True)
+class HostClosing:
+    """host.closing: there has been nothing to do since then, and gates are closed to pause the host."""
+
+    at: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostPausing:
+    """host.pausing: the command that pauses the host is about to be run."""
+
+    at: float
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class HostKept:
+    """host.kept: the host is not paused after all, and gates are opened."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostReturned:
+    """host.returned: the host was suspended or stopped, and is back."""
+
+    at: float
+    seconds: float  # for which it was away
+    how: str  # suspended, restarted, stopped
+
+
 AgentFact: TypeAlias = (
     AgentCreated
     | AgentAdopted
@@ -651,6 +684,9 @@ GpuFact: TypeAlias = GpuHealing | GpuResetting | GpuReset | GpuHealed
 ClocksFact: TypeAlias = ClocksLocking | ClocksLocked | ClocksRefused | ClocksUnlocked
 
 
+HostFact: TypeAlias = HostClosing | HostPausing | HostKept | HostReturned
+
+
 Fact: TypeAlias = (
     AgentFact
     | AgentAttached
@@ -672,6 +708,7 @@ Fact: TypeAlias = (
     | ManagerPaused
     | ManagerResumed
     | ClockJumped
+    | HostFact
 )
 
 

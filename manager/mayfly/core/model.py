@@ -18,6 +18,7 @@ from typing import Literal, NewType
 from mayfly.core.capabilities import EVERYTHING, Capabilities
 from mayfly.core.gpu_checks import CheckSetting, GpuFinding
 from mayfly.core.gpu_selection import GpuSelection
+from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.notice_targets import Target
 from mayfly.core.reserve_rules import ReserveRules
 from mayfly.core.slurm_request import SlurmRequest
@@ -449,6 +450,8 @@ class HostSpec:
     # seconds after which half of what somebody's jobs had of a pool's slots still counts
     fair_share_half_life: float = field(default=24 * 3600.0, metadata=LIVE)
     notify: tuple[Target, ...] = ()  # who is told of conditions and of jobs' ends
+    # when a host with nothing to do is paused, and by what; None: it is not
+    idle: IdleSettings | None = None
 
     def reread(self, wanted: HostSpec) -> tuple[HostSpec, tuple[str, ...]]:
         """What is in force once ``wanted`` was read by a manager that runs, and the keys that differ and are

@@ -45,6 +45,7 @@ from mayfly.edge.config_types import (
     EnvName,
     GpuChecks,
     Gpus,
+    HalfLife,
     HostNameText,
     ImagePattern,
     ImageText,
@@ -76,6 +77,8 @@ from mayfly.edge.config_types import (
     said,
 )
 from mayfly.edge.flat_keys import Lifted, lift
+from mayfly.edge.idle_table import IdleTable, idle
+from mayfly.edge.idle_table import wrong as wrong_idle
 from mayfly.edge.mistakes import ConfigError, Problem, follow, problem, told
 from mayfly.edge.notify_table import NotifyTable, target
 from mayfly.edge.notify_table import wrong as wrong_notices
@@ -636,7 +639,7 @@ class HostTable(Table):
         ge=100,
         le=10_000_000,
     )
-    fair_share_half_life: Duration = key(
+    fair_share_half_life: HalfLife = key(
         model.HostSpec,
         "fair_share_half_life",
         "after which half of the time still counts that a person's jobs had in a pool's slots",
@@ -644,6 +647,10 @@ class HostTable(Table):
     )
     notify: list[NotifyTable] = Field(
         default=[], description="who is told of conditions and of jobs' ends"
+    )
+    idle: IdleTable | None = Field(
+        default=None,
+        description="what is done about a host that has nothing to do; absent: nothing",
     )
 
 
@@ -835,8 +842,9 @@ def _translate(
     shape: Any, providers: Mapping[str, ProviderKeys]
 ) -> tuple[model.Config, list[tuple[Where, str]]]:
     """The configuration, and what the providers say is wrong with their tables."""
-    host = said(shape.host, "name", "kubernetes", "notify")
+    host = said(shape.host, "name", "kubernetes", "notify", "idle")
     host["notify"] = tuple(map(target, shape.host.notify))
+    host["idle"] = idle(shape.host.idle)
     on_cluster = shape.host.engine == cluster.ENGINE
     if on_cluster or shape.host.kubernetes is not None:
         own = shape.host.kubernetes or cluster.ClusterTable()
@@ -873,6 +881,7 @@ def _translate(
             pool = replace(pool, gpus=0, devices=pool.gpus)
         pools.append(pool)
     wrong += wrong_notices(shape.host.notify, [pool.name for pool in pools])
+    wrong += wrong_idle(shape.host.idle, shape.host.engine, cluster.ENGINE)
     return model.Config(model.HostSpec(name=name, **host), tuple(pools)), wrong
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 
+from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.model import Config, PoolSpec
 from mayfly.core.quantities import written_duration, written_size
 from mayfly.edge.toml_value import toml_key, toml_value
@@ -26,6 +27,7 @@ DURATIONS = frozenset(
     (
         *("job_timeout", "idle_recycle", "images_keep", "keep_failed", "fair_share_half_life"),
         *("stuck_after", "cancel_stuck"),
+        *("after", "timeout", "logins", "gone_within"),
         *("time_limit", "wait", "retry", "idle", "look"),
         *("longest", "ahead", "clear"),
     )
@@ -41,6 +43,10 @@ def config_lines(config: Config, origins: Mapping[str, str] | None) -> Iterator[
         yield ""
         yield f"[host.{engine}]"
         yield from _table(settings, f"host.{engine}", origins)
+    if config.host.idle is not None:
+        yield ""
+        yield "[host.idle]"
+        yield from _table(config.host.idle, "host.idle", origins)
     for target in config.host.notify:
         yield ""
         yield "[[host.notify]]"
@@ -96,6 +102,8 @@ def _table(table: object, where: str, origins: Mapping[str, str] | None) -> Iter
         if isinstance(table, PoolSpec) and field.name == "gpu" and table.gpu is not None:
             continue
         value = getattr(table, field.name)
+        if isinstance(value, IdleSettings):
+            continue  # a table of its own
         if isinstance(table, PoolSpec) and field.name == "gpus":
             value = table.devices or value
         lifted = value is None and field.default is not None

@@ -29,6 +29,13 @@ def form(pattern: str, otherwise: str) -> BeforeValidator:
 
 Size = Annotated[int, PlainValidator(values.size), Shape(_SIZE_SHAPE)]
 Duration = Annotated[float, PlainValidator(values.duration), Shape(_TIME_SHAPE)]
+HalfLife = Annotated[
+    float, PlainValidator(values.between(values.duration, 60.0)), Shape(_TIME_SHAPE)
+]
+Second = Annotated[float, PlainValidator(values.between(values.duration, 1.0)), Shape(_TIME_SHAPE)]
+SecondToHour = Annotated[
+    float, PlainValidator(values.between(values.duration, 1.0, 3600.0)), Shape(_TIME_SHAPE)
+]
 Day = Annotated[
     str, PlainValidator(values.day), Shape({"type": "string", "examples": ["2027-11-29"]})
 ]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime
-from math import isfinite
+from math import inf, isfinite
 from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -135,6 +135,21 @@ def above_zero(value: float | None) -> float | None:
     if value is not None and value <= 0:
         raise ValueError('must be more than 0; leave it out, or write "none", for no limit')
     return value
+
+
+def between(
+    parse: Callable[[object], float], least: float, most: float = inf
+) -> Callable[[object], float]:
+    """The same within bounds, in seconds: a type that reads text itself heeds no bound of a field."""
+
+    def bounded(value: object) -> float:
+        found = parse(value)
+        if not least <= found <= most:
+            bound = f"at least {least:g} s" if found < least else f"at most {most:g} s"
+            raise ValueError(f"must be {bound}, not {found:g} s")
+        return found
+
+    return bounded
 
 
 def ulimits(value: object) -> dict[str, Ulimit]:

@@ -6,12 +6,11 @@ Formats: https://docs.ntfy.sh/publish/#publish-as-json and https://api.slack.com
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from mayfly.core.notice_targets import MailTarget, Target, Way
 from mayfly.core.notices import Kind, Message
 from mayfly.core.quantities import rfc3339
-from mayfly.edge import credentials
+from mayfly.edge import credentials, secret_address
 from mayfly.edge.credentials import Secret
 from mayfly.edge.faults import Refused
 from mayfly.edge.web import Web
@@ -66,21 +65,7 @@ def send(target: Target, message: Message) -> None:
 
 def _address(target: Target, way: Way) -> str:
     """Where it goes; one that is a secret is looked at only here."""
-    written = getattr(target, way)
-    if isinstance(written, str):
-        return written
-    address = credentials.read(written).reveal()
-    try:
-        parts = urlsplit(address)
-        known = parts.scheme in {"https", "http"} and parts.hostname and parts.username is None
-    except ValueError:
-        known = False
-    if not known or not address.isprintable() or " " in address:
-        raise Refused(
-            f'what `{way}` of notify target "{target.name}" points to is no http or https address without a '
-            "user in it"
-        )
-    return address
+    return secret_address.address(getattr(target, way), f'`{way}` of notify target "{target.name}"')
 
 
 def _mail(target: Target, own: MailTarget, message: Message) -> None:

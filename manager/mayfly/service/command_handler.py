@@ -12,12 +12,15 @@ from mayfly.core.command_effects import CommandResult, Reread, Situation, effect
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,
+    CloseGates,
     Command,
     CordonSlots,
     DetachAgent,
     DrainSlots,
     ExtendReservation,
     HealGpu,
+    LeaveHost,
+    OpenGates,
     PauseManager,
     PlanAhead,
     RecycleSlots,
@@ -92,6 +95,9 @@ class CommandHandler:
                 | RetrySlots()
                 | PauseManager()
                 | ResumeManager()
+                | CloseGates()
+                | LeaveHost()
+                | OpenGates()
             ):
                 return at
             case _:

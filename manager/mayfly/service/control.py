@@ -51,7 +51,14 @@ from mayfly.edge.places import Bounds, Places
 from mayfly.edge.results import ResultStore
 from mayfly.edge.unix_http import OPERATORS, USERS, Door, UnixServer, there_is, users_socket
 from mayfly.edge.workspaces import Workspaces
-from mayfly.service import openapi, output_stream, parameters, sending, usage_document
+from mayfly.service import (
+    idle_document,
+    openapi,
+    output_stream,
+    parameters,
+    sending,
+    usage_document,
+)
 from mayfly.service.attachments import Wanted
 from mayfly.service.board import StatusBoard
 from mayfly.service.command_parsing import (
@@ -61,6 +68,7 @@ from mayfly.service.command_parsing import (
     CommandRoute,
     estimated,
 )
+from mayfly.service.idle_document import IdleHost
 from mayfly.service.metrics import CONTENT_TYPE
 from mayfly.service.parameters import BadRequest
 from mayfly.service.pending_command import Send, ask
@@ -267,6 +275,7 @@ class Control:
         attach: Callable[[AttachAgent, Wanted], Reply] = nowhere,
         use: Callable[[], Mapping[str, object]] = dict,
         images: Callable[[Iterable[str]], Seen] = lambda _: {},
+        idle: IdleHost | None = None,
         version: str = "",
         on_failure: OnFailure = _nothing,
     ) -> None:
@@ -286,6 +295,7 @@ class Control:
         self._recorded = recording
         self._attach_to = attach
         self._used = use
+        self._idle_host = idle
         self._release = version
         self._on_failure = on_failure
         self._stop = threading.Event()
@@ -581,6 +591,7 @@ class Control:
         with self._turn(request):
             reader = self._reader
             found = usage_document.document(asked, reader.works, reader.known_from())
+        found["host"] = idle_document.hours(self._idle_host, asked)
         return json_reply(200, found)
 
     def _reservations(self, _: Request, __: Names) -> HttpReply:
@@ -588,6 +599,10 @@ class Control:
 
     def _recording(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._recorded())
+
+    def _idle(self, _: Request, __: Names) -> HttpReply:
+        idle = self._idle_host
+        return json_reply(200, idle.document() if idle is not None else idle_document.NONE)
 
     def _gpus(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._gpus_document())
@@ -795,6 +810,7 @@ class Control:
         Route("GET", "/v1/events", EVENTS_QUERY, "what happened, in order", _events),
         Route("GET", "/v1/history", HISTORY_QUERY, "ended agents", _history),
         Route("GET", "/v1/report", REPORT_QUERY, "GPU-hours, wait and energy", _report),
+        Route("GET", "/v1/idle", (), "whether this host has anything to do", _idle),
         Route("GET", "/v1/gpus", (), "the GPUs, who holds them, how they are", _gpus),
         Route("GET", "/v1/top", (), "what jobs use now, a second old at the most", _top),
         Route("GET", "/v1/recording", (), "what the loop did of late", _recording, operators=True),

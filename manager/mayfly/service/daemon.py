@@ -68,6 +68,8 @@ from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_check_metrics import GpuCheckCollector
 from mayfly.service.gpu_document import with_users
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
+from mayfly.service.idle_keeper import IdleKeeper
+from mayfly.service.idle_metrics import IdleCollector
 from mayfly.service.images_seen import ImagesSeen
 from mayfly.service.isolation_prober import IsolationProber
 from mayfly.service.last_words import words_of
@@ -216,7 +218,9 @@ def _run(
         FiguresWriter(figures),
     )
     follower = engine.watch(inbox.put, inbox.put, cursor=mark_from(history.meta("engine_mark")))
-    notifier, report = _voices(config.host, board, log, metrics, engine)
+    notifier, idle, report = _voices(
+        config.host, board, log, metrics, engine, lambda: loop.state, inbox
+    )
     recording = Recording(state := _beginning(host, config, memory, ledger, clock.now()))
     loop = Loop(
         state,
@@ -250,6 +254,7 @@ def _run(
     metrics.watch(
         Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())),
         GpuCheckCollector(lambda: gpus.document().found),
+        IdleCollector(idle.seconds),
     )
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, board, log, erred))
@@ -271,6 +276,7 @@ def _run(
         attach=attachments.enter,
         use=UseReader(engine, ControlGroups(), lambda: loop.state).document,
         images=ImagesSeen(engine, lambda: loop.state.config),
+        idle=idle,
         version=__version__,
         on_failure=lambda path, error: erred(f"the answer to {path}", error),
     )
@@ -289,6 +295,7 @@ def _run(
             prober.start,
             activity.start,
             notifier.start,
+            idle.start,
             *(one.start for one in old),
             *(s.start for s in servers),
             partial(attachments.end_left, loop.state.memory.agents.values()),
@@ -298,7 +305,7 @@ def _run(
         log.event("daemon.stopping")
         systemd.stopping()
     _detach(attachments, ledger, report, loop, clock.now)
-    _stop(observer, mounts, prober, activity, notifier, *old, gpus, writer, services)
+    _stop(observer, mounts, prober, activity, notifier, idle, *old, gpus, writer, services)
     slurm.leave(loop.state.memory)
     workers.stop(WORKERS_GRACE)
     _stop(follower, ends)
@@ -307,12 +314,20 @@ def _run(
 
 
 def _voices(
-    host: HostSpec, board: StatusBoard, log: Log, metrics: Metrics, engine: Engine
-) -> tuple[Notifier, Report]:
-    """Who tells people elsewhere, and who tells whoever asks here."""
+    host: HostSpec,
+    board: StatusBoard,
+    log: Log,
+    metrics: Metrics,
+    engine: Engine,
+    state: Callable[[], State],
+    inbox: SimpleQueue[Message],
+) -> tuple[Notifier, IdleKeeper, Report]:
+    """Who tells people elsewhere, who pauses an idle host, and who tells whoever asks here."""
     place = Path(host.state_dir) / "notices"
     notifier = Notifier(host.notify, host.name, place, board, log, deliver)
-    return notifier, Report(board, log, metrics, _Announcer(), engine.lines, notifier)
+    idle = IdleKeeper(host, state, inbox.put)
+    tellers = (notifier, idle)
+    return notifier, idle, Report(board, log, metrics, _Announcer(), engine.lines, tellers)
 
 
 def _witnesses(state_dir: Path, engine: Engine) -> Witnesses:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
@@ -55,7 +55,7 @@ class Listener(Protocol):
 
 
 class Teller(Protocol):
-    """Who tells people elsewhere."""
+    """Who does something by facts, or tells people elsewhere."""
 
     def recorded(self, facts: Iterable[Fact], before: Memory) -> None:
         """These are on disk."""
@@ -89,11 +89,11 @@ class Report:
         metrics: Metrics,
         listener: Listener,
         words: EngineLines,
-        teller: Teller | None = None,
+        tellers: Sequence[Teller] = (),
     ) -> None:
-        """``words``: what a person types at this engine; ``teller``: ``None`` where nobody is told."""
+        """``words``: what a person types at this engine; ``tellers``: nobody, where nobody is told."""
         self.words = words
-        self._teller = teller
+        self._tellers = tellers
         self._board = board
         self._log = log
         self._listener = listener
@@ -180,8 +180,10 @@ class Report:
             "telling of the clients", lambda: [*client_conditions(rows, reported, now)], now
         )
         lines += self._bugs.health(now)
-        if (teller := self._teller) is not None:
-            lines += self.asked("telling of the notices", teller.conditions, now)
+        for teller in self._tellers:
+            lines += self.asked(
+                f"telling of {type(teller).__name__.lower()}'s own", teller.conditions, now
+            )
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
         for generation in doubted.keys() - self._busy_without_job:
@@ -243,8 +245,8 @@ class Report:
         self.metrics.facts(facts, before, after)
         for fact in facts:
             self._log.fact(fact, after)
-        if self._teller is not None:
-            self._teller.recorded(facts, before)
+        for teller in self._tellers:
+            teller.recorded(facts, before)
 
 
 def own_health(ground: Ground) -> list[Condition]:

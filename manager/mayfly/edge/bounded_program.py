@@ -1,0 +1,85 @@
+"""Runs somebody else's program: bounded in time and in what is read of it, ended with all that it began.
+
+It gets no terminal, no input and a session of its own. What it prints is read to its end, so that it is never
+held up, and the last line of it is what is told.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mayfly.core.plain_text import clean, one_line, shortened
+
+LAST = 4096  # bytes from the end that are read of what it printed
+TOLD_MAX = 300  # characters
+GRACE = 5.0  # seconds to end by itself once its time is over
+# systemd's to the manager itself: a child that speaks for it would be believed.
+OWN = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended."""
+
+    code: int | None  # negative: of a signal; None: its time was over, or it could not be started
+    words: str  # its last line; or why it was not run, or not to its end
+    began: bool = True  # it was run, whatever came of it
+
+
+def run(argv: Sequence[str], seconds: float, variables: Mapping[str, str]) -> Ended:
+    """Run it to its end, or for so many seconds; never raises."""
+    kept = {name: value for name, value in os.environ.items() if name not in OWN}
+    with tempfile.TemporaryFile() as printed:
+        try:
+            process = subprocess.Popen(
+                [*argv],
+                stdin=subprocess.DEVNULL,
+                stdout=printed,
+                stderr=printed,
+                env={**kept, **variables},
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            return Ended(None, f"cannot be run: {error.strerror}", began=False)
+        except ValueError as error:
+            return Ended(None, f"cannot be run: {error}", began=False)
+        try:
+            code: int | None = process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            _end(process)
+            return Ended(None, f"did not end within {seconds:g} s")
+        size = printed.seek(0, os.SEEK_END)
+        printed.seek(max(0, size - LAST))
+        return Ended(code, _last_line(printed.read()))
+
+
+def _last_line(printed: bytes) -> str:
+    lines = [line for line in printed.decode(errors="replace").splitlines() if line.strip()]
+    return shortened(one_line(clean(lines[-1])), TOLD_MAX) if lines else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+            if number == signal.SIGKILL:
+                return
+
+
+def told(what: str, ended: Ended) -> str:
+    """Why it failed, a sentence's end; ``""``: it did not."""
+    if ended.code == 0:
+        return ""
+    if ended.code is None:
+        return f"{what} {ended.words}"
+    how = f"ended by signal {-ended.code}" if ended.code < 0 else f"ended with {ended.code}"
+    return f"{what} {how}" + (f": {ended.words}" if ended.words else "")
