@@ -12,6 +12,7 @@ from mayfly.core.facts import (
     AgentDoomed,
     ReservationBegan,
     ReservationEnded,
+    ReservationIdled,
     ReservationMade,
     ReservationWarned,
 )
@@ -280,6 +281,8 @@ def test_one_that_nobody_uses_is_given_back() -> None:
     manager.pass_time(1790.0)
     assert running(manager) == {"gpu-0": mine}
     manager.pass_time(60.0)
+    (warned,) = [one for one in manager.journal if isinstance(one, ReservationIdled)]
+    assert [round(warned.seconds), round(warned.left)] == [900, 900]
     (end,) = [one for one in manager.journal if isinstance(one, ReservationEnded)]
     assert end.reason == "nobody has used it for 30 min"
     assert running(manager) == {"gpu-0": waiting}

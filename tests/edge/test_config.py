@@ -710,6 +710,7 @@ token = { file = "/t" }
 ca = "/ca.pem"
 conditions = "error"
 jobs = "all"
+reservations = true
 users = ["anna"]
 pools = ["local"]
 title = "{host}: {code}"

@@ -12,6 +12,7 @@ from mayfly.core.facts import (
     ReservationBegan,
     ReservationEnded,
     ReservationExtended,
+    ReservationIdled,
     ReservationMade,
     ReservationUsed,
     ReservationWarned,
@@ -29,6 +30,7 @@ FACTS: tuple[Fact, ...] = (
     ReservationUsed(130.0, MINE),
     ReservationExtended(140.0, MINE, 4000.0, "ann"),
     ReservationWarned(150.0, MINE, 30),
+    ReservationIdled(155.0, MINE, 1800.0, 1800.0),
     ReservationEnded(160.0, MINE, "it was given back", "ann", 40.0),
 )
 
@@ -48,7 +50,7 @@ def test_each_step_of_a_reservation_is_as_it_was_in_the_next_manager(tmp_path: P
         rows = history._db.execute("SELECT event, fields FROM events ORDER BY seq").fetchall()
         assert [row[0] for row in rows] == [
             f"reservation.{word}"
-            for word in ("made", "began", "used", "extended", "warned", "ended")
+            for word in ("made", "began", "used", "extended", "warned", "idled", "ended")
         ]
         assert {json.loads(row[1])["reservation"] for row in rows} == {"mine"}
         keys = [row[0] for row in history._db.execute("SELECT key FROM meta")]

@@ -444,7 +444,7 @@ def test_what_changes_comes_by_itself_and_nothing_else(manager: StandIn, serve: 
     name, first = next(events)
     assert (name, set(first)) == (
         "parts",
-        {"summary", "conditions", "slots", "gpus", "queue", "jobs", "runs"},
+        {"summary", "conditions", "slots", "gpus", "reservations", "queue", "jobs", "runs"},
     )
     manager.publish(status(slot("local-0", phase="busy"), slot("local-1"), headline="one is busy"))
     _, second = next(events)

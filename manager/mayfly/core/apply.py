@@ -58,6 +58,7 @@ from mayfly.core.facts import (
     ReservationEnded,
     ReservationExtended,
     ReservationFact,
+    ReservationIdled,
     ReservationMade,
     ReservationUsed,
     ReservationWarned,
@@ -274,6 +275,7 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | ReservationBegan()
             | ReservationUsed()
             | ReservationWarned()
+            | ReservationIdled()
             | ReservationExtended()
             | ReservationEnded()
         ):
@@ -356,9 +358,11 @@ def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
         case ReservationBegan(at=at, reservation=one, slots=slots, devices=devices, until=until):
             draft.reservation(one, began=at, taken=slots, devices=devices, until=until)
         case ReservationUsed(at=at, reservation=one):
-            draft.reservation(one, used=at)
+            draft.reservation(one, used=at, idled=False)
         case ReservationWarned(reservation=one, minutes=minutes):
             draft.reservation(one, warned=minutes)
+        case ReservationIdled(reservation=one):
+            draft.reservation(one, idled=True)
         case ReservationExtended(reservation=one, until=until):
             draft.reservation(one, until=until, warned=None)
         case ReservationEnded(at=at, reservation=one, used=used):

@@ -65,6 +65,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "reservation.began": INFO,
         "reservation.used": INFO,
         "reservation.warned": INFO,
+        "reservation.idled": WARNING,
         "reservation.extended": INFO,
         "reservation.ended": INFO,
         "waiting.cancelling": WARNING,

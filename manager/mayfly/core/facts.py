@@ -488,6 +488,16 @@ class ReservationWarned:
 
 
 @dataclass(frozen=True, slots=True)
+class ReservationIdled:
+    """reservation.idled: nobody has used it for half of the time after which it is given back."""
+
+    at: float
+    reservation: JobId
+    seconds: float  # for how long
+    left: float  # until it is given back
+
+
+@dataclass(frozen=True, slots=True)
 class ReservationExtended:
     """reservation.extended: it ends later."""
 
@@ -673,6 +683,7 @@ ReservationFact: TypeAlias = (
     | ReservationBegan
     | ReservationUsed
     | ReservationWarned
+    | ReservationIdled
     | ReservationExtended
     | ReservationEnded
 )

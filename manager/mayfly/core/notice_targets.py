@@ -18,7 +18,7 @@ class MailTarget:
 
     server: str  # "mail.lab.example:587"
     sender: str
-    to: tuple[str, ...]  # "{user}" in one stands for the job's owner
+    to: tuple[str, ...]  # "{user}" in one stands for the job's or reservation's owner
     tls: Literal["starttls", "tls", "none"] = "starttls"
     user: str | None = None  # None: nobody logs in
     password: Mapping[str, str] | None = None  # where it is
@@ -37,7 +37,8 @@ class Target:
     ca: str | None = None  # a PEM file of authorities beside the system's
     conditions: Literal["error", "warning", "none"] = "warning"
     jobs: Literal["failed", "all", "none"] = "none"
-    users: tuple[str, ...] = ()  # whose jobs; none: everybody's
+    reservations: bool = False  # that one begins, ends soon, is not used, is over
+    users: tuple[str, ...] = ()  # whose jobs and reservations; none: everybody's
     pools: tuple[str, ...] = ()  # of which; none: all, and the host's own conditions
     title: str = ""  # templates; "": Mayfly's own
     text: str = ""

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     BEGAN = "began"
     ENDED = "ended"
     JOB = "job"
+    RESERVATION = "reservation"
     TEST = "test"
 
 
@@ -44,7 +45,7 @@ class Notice:
     text: str = ""  # the condition's, or the sentence on a job's end
     fix: str = ""  # what to type
     seconds: float = 0.0  # that the episode lasted, or the job ran
-    job: str = ""
+    job: str = ""  # or the reservation
     name: str = ""  # that its owner gave it
     user: str = ""
     state: str = ""
@@ -169,6 +170,8 @@ def wanted(target: Target, notice: Notice) -> bool:
         if target.users and notice.user not in target.users:
             return False
         return target.jobs == "all" or (target.jobs == "failed" and notice.state != "succeeded")
+    if notice.kind is Kind.RESERVATION:
+        return target.reservations and (not target.users or notice.user in target.users)
     if target.conditions == "error":
         return notice.severity == Severity.ERROR
     return target.conditions == "warning" and notice.severity != Severity.INFO
@@ -178,6 +181,7 @@ OWN: Mapping[Kind, tuple[str, str]] = {
     Kind.BEGAN: ("{where}: {code}", "{text}\n\nNext: {fix}"),
     Kind.ENDED: ("{where}: {code} is over", "It lasted {duration}: {text}"),
     Kind.JOB: ("{where}: job {job} {state}", "{text}"),
+    Kind.RESERVATION: ("{where}: reservation {job} {state}", "{text}"),
     Kind.TEST: ("{where}: a test of Mayfly's notices", "{text}"),
 }
 

@@ -42,6 +42,7 @@ class Reservation:
     taken: tuple[SlotName, ...] = ()  # the slots that it has got
     devices: tuple[str, ...] = ()  # their GPUs, by UUID
     used: float | None = None  # when it was last seen in use; None: not since it began
+    idled: bool = False  # its owner was told that nobody uses it
     warned: int | None = None  # minutes before its end that its owner was told of last
 
     @property

@@ -12,10 +12,11 @@ from mayfly.core.reservations import WARNINGS
 UNTIL = "/tmp/.mayfly-reserved-until"  # noqa: S108  in the agent's own files: where an end is told that is later
 WAIT = rf"""
 end=$(($(date +%s) + $1))
+terminals=${{4:-/dev/pts}}
 told=
 say() {{
   printf '%s\n' "$1"
-  for tty in /dev/pts/[0-9]*; do
+  for tty in "${{terminals}}"/[0-9]*; do
     [ -w "$tty" ] || continue
     (printf '\r\n%s\r\n' "mayfly: $1" >"$tty") 2>/dev/null &
   done

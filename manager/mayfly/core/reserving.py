@@ -24,6 +24,7 @@ from mayfly.core.facts import (
     ReservationBegan,
     ReservationEnded,
     ReservationExtended,
+    ReservationIdled,
     ReservationUsed,
     ReservationWarned,
     SlotBooked,
@@ -309,7 +310,7 @@ def tended(
         current = one
         if _is_in_use(memory, one, seen):
             last = one.used if one.used is not None else one.since
-            if not last <= now < last + SEEN_AGAIN:
+            if one.idled or not last <= now < last + SEEN_AGAIN:
                 facts.append(ReservationUsed(now, one.id))
             current = replace(one, used=now)
         bounds = room.rules.get(one.pool)
@@ -321,6 +322,9 @@ def tended(
         warned = due_warning(one, now)
         if warned is not None:
             facts.append(ReservationWarned(now, one.id, warned))
+        since = idle_since(current)
+        if idle > 0 and since is not None and not one.idled and now - since >= idle / 2:
+            facts.append(ReservationIdled(now, one.id, now - since, since + idle - now))
         wakes += _dues(memory, current, idle, now)
     return facts, min((due for due in wakes if due > now), default=None)
 
@@ -393,7 +397,7 @@ def _dues(memory: Memory, one: Reservation, idle: float, now: float) -> list[flo
     if (warning := next_warning(one, now)) is not None:
         found.append(warning)
     if idle > 0 and (since := idle_since(one)) is not None:
-        found.append(since + idle)
+        found += [since + idle / 2 + MOMENT, since + idle]
     return found
 
 

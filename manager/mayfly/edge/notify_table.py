@@ -92,7 +92,12 @@ class NotifyTable(Table):
     jobs: Literal["failed", "all", "none"] = key(
         Target, "jobs", "of which ends of the embedded queue's jobs"
     )
-    users: list[PlainText] = key(Target, "users", "whose jobs; absent: everybody's")
+    reservations: bool = key(
+        Target, "reservations", "that a reservation begins, ends soon, is not used, or is over"
+    )
+    users: list[PlainText] = key(
+        Target, "users", "whose jobs and reservations; absent: everybody's"
+    )
     pools: list[PlainText] = key(
         Target, "pools", "of which pools; absent: of all, and of the host itself"
     )
@@ -118,13 +123,14 @@ def wrong(tables: Iterable[NotifyTable], pools: Iterable[str]) -> Iterator[tuple
         if len(ways) != 1:
             named = "none is" if not ways else f"{' and '.join(ways)} are"
             yield where, f"wants one of webhook, ntfy, slack and mail, and {named} there"
-        if table.conditions == "none" and table.jobs == "none":
-            yield where, "is told nothing: set `conditions` or `jobs`"
+        of_people = table.jobs != "none" or table.reservations
+        if table.conditions == "none" and not of_people:
+            yield where, "is told nothing: set `conditions`, `jobs` or `reservations`"
         for pool in table.pools:
             if pool not in known:
                 yield (*where, "pools"), f'there is no pool "{pool}"'
-        if table.users and table.jobs == "none":
-            yield (*where, "users"), "are of jobs: set `jobs`, too"
+        if table.users and not of_people:
+            yield (*where, "users"), "are of jobs: set `jobs` or `reservations`, too"
         yield from _of_mail(where, table)
 
 
@@ -145,5 +151,6 @@ def _of_mail(where: Where, table: NotifyTable) -> Iterator[tuple[Where, str]]:
     for address in for_owners:
         if address.replace("{user}", "").strip("{}") != address.replace("{user}", ""):
             yield (*where, "mail", "to"), f"{address}: only {{user}} is known there"
-    if for_owners and table.jobs == "none":
-        yield (*where, "mail", "to"), "{user} is the owner of a job: set `jobs`, too"
+    if for_owners and table.jobs == "none" and not table.reservations:
+        text = "{user} is the owner of a job: set `jobs` or `reservations`, too"
+        yield (*where, "mail", "to"), text

@@ -23,6 +23,7 @@ from mayfly.core.memory import Memory
 from mayfly.core.model import Condition, PoolName, Severity
 from mayfly.core.notice_targets import Target
 from mayfly.core.notices import Episode, Episodes, Kind, Message, Notice, message, wanted
+from mayfly.core.reservation_notices import of_reservation
 from mayfly.edge import state_file
 from mayfly.edge.faults import Fault, Passing, Refused
 from mayfly.edge.lasting_thread import LastingThread
@@ -81,12 +82,15 @@ class Notifier:
             post.stop()
 
     def recorded(self, facts: Iterable[Fact], before: Memory) -> None:
-        """Jobs have ended, and that is on disk."""
-        if all(post.target.jobs == "none" for post in self._posts):
+        """Jobs have ended, or something has come to what is reserved, and that is on disk."""
+        targets = [post.target for post in self._posts]
+        if all(one.jobs == "none" and not one.reservations for one in targets):
             return
         for fact in facts:
             if isinstance(fact, JobEnded):
                 self._tell(of_job(fact, before, self._host))
+            elif (notice := of_reservation(fact, before, self._host)) is not None:
+                self._tell(notice)
 
     def conditions(self) -> list[Condition]:
         """The targets that take nothing."""
@@ -160,7 +164,7 @@ class Post:
 
     def _one_too_many(self) -> Notice:
         """The oldest end of a job, and where there is none the oldest condition."""
-        jobs = (one for one in self._waiting if one.kind is Kind.JOB)
+        jobs = (one for one in self._waiting if one.kind in (Kind.JOB, Kind.RESERVATION))
         dropped = next(jobs, self._waiting[0])
         self._forget(dropped)
         return dropped
@@ -235,7 +239,7 @@ class Post:
         self._failing = (self._failing[0] if self._failing else self._now(), str(fault))
         self._keep()
         # It may be for its own owner's address, or its own words. Conditions keep their order.
-        if isinstance(fault, Refused) or notice.kind is Kind.JOB:
+        if isinstance(fault, Refused) or notice.kind in (Kind.JOB, Kind.RESERVATION):
             self._put_off(notice)
         if isinstance(fault, Refused):
             return

@@ -31,6 +31,7 @@ def _row(one: Reservation, memory: Memory, seen: frozenset[str], now: float) -> 
         "start": rfc3339(one.since),
         "until": rfc3339(one.ends if one.began is not None or one.start > now else one.end(now)),
         "slots": list(one.taken),
+        "slots_asked": one.slots,
         "devices": list(one.devices),
         "in_use": None if one.began is None else not seen.isdisjoint(one.devices),
         "idle_since": _moment(idle_since(one)),

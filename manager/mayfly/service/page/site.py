@@ -207,6 +207,7 @@ class Site:
         standings = self._control.standings(next_ones)
         queued = [{**row, **standings.get(str(row["job"]), {})} for row in self._rows(next_ones)]
         return views.Seen(
+            reserved=self._ask("/v1/reservations", ANYBODY).get("reservations", []),
             status=status,
             gpus=gpus,
             week=self._week(status) if gpus.get("gpus") else None,

@@ -45,6 +45,7 @@ class Seen:
     queued_in_all: int = 0
     others: Sequence[Row] = ()  # that run, and the last that have ended
     runs: Sequence[Row] = ()
+    reserved: Sequence[Row] = ()  # GPUs that people have for themselves, or are to have
     whose: Mapping[str, Whose] = field(default_factory=dict)  # of the jobs that run, by their ids
     user: str | None = None  # who may cancel what is theirs
 
@@ -56,6 +57,7 @@ def sections(seen: Seen) -> dict[str, Html]:
         "conditions": conditions(seen.status),
         "slots": slots(seen.status, seen.whose),
         "gpus": gpus(seen.gpus, seen.status, seen.week, seen.whose),
+        "reservations": reservations(seen.reserved),
         "queue": queue(seen.queued, seen.queued_in_all, seen.user),
         "jobs": others(seen.others, seen.user),
         "runs": runs(seen.runs),
@@ -147,6 +149,28 @@ def gpus(document: Row, status: Row, week: Week | None, whose: Mapping[str, Whos
     headings = ("GPU", "Model", "Use", "Memory", "Temperature", "Who", "Seven days")
     nothing = "No GPU is watched." if not document.get("watched") else "There is no GPU."
     return join(_heading("GPUs", len(found)), told, _table(headings, rows, nothing))
+
+
+def reservations(found: Sequence[Row]) -> Html:
+    """The calendar of reserved GPUs; nothing where nobody has reserved any."""
+    if not found:
+        return NOTHING
+    rows = [
+        (
+            str(one.get("reservation", "")),
+            str(one.get("user", "")),
+            str(one.get("pool", "")),
+            el("span", str(one.get("state", "")), class_=f"state {_word(one.get('state'))}"),
+            _moment(one.get("start")),
+            _moment(one.get("until")),
+            ", ".join(map(str, one.get("slots") or ()))
+            or f"{one.get('slots_asked', 1)} of the pool",
+            "a shell" if one.get("shell") else "outside of containers",
+        )
+        for one in found
+    ]
+    headings = ("Reservation", "User", "Pool", "State", "From", "Until", "Slots", "As")
+    return join(_heading("Reservations", len(found)), _table(headings, rows, ""))
 
 
 def queue(found: Sequence[Row], in_all: int, user: str | None) -> Html:

@@ -1,0 +1,80 @@
+"""What the job of a reservation runs: its owner is told of the end in time, and it ends by itself."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mayfly.core.model import JobId
+from mayfly.core.reserved_shell import told_later, waiting
+
+# A clock that goes on only while somebody sleeps.
+DATE = '#!/bin/sh\ncat "$CLOCK"\n'
+SLEEP = (
+    '#!/bin/sh\nprintf "%s\\n" $(($(cat "$CLOCK") + $1)) >"$CLOCK.new"\nmv "$CLOCK.new" "$CLOCK"\n'
+)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    for name, text in (("date", DATE), ("sleep", SLEEP)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "clock").write_text("1000\n")
+    (tmp_path / "terminals").mkdir()
+    (tmp_path / "terminals/0").touch()
+    return tmp_path
+
+
+def ran(desk: Path, seconds: float) -> list[str]:
+    """What it prints from its beginning to its end."""
+    *words, until, name = waiting(JobId("r1"), seconds).argv
+    assert until == "/tmp/.mayfly-reserved-until"
+    done = subprocess.run(
+        [*words, str(desk / "until"), name, str(desk / "terminals")],
+        env={"PATH": f"{desk}:/usr/bin:/bin", "CLOCK": str(desk / "clock")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_it_tells_thirty_fifteen_and_five_minutes_before_the_end_and_ends(desk: Path) -> None:
+    said = ran(desk, 2000.0)
+    assert said == [
+        *(
+            f"this reservation ends in {left} minutes; longer: mayfly reserve --extend r1"
+            for left in (30, 15, 5)
+        ),
+        "this reservation is over",
+    ]
+    assert (desk / "clock").read_text() == "3000\n"
+
+
+def test_one_of_ten_minutes_is_told_of_five(desk: Path) -> None:
+    assert ran(desk, 600.0)[0].startswith("this reservation ends in 5 minutes")
+
+
+def test_an_end_that_is_later_is_known_from_the_file_and_one_that_is_earlier_is_not(
+    desk: Path,
+) -> None:
+    *words, _ = told_later(1900.9)
+    subprocess.run([*words, str(desk / "until")], check=True)
+    ran(desk, 600.0)
+    assert (desk / "clock").read_text() == "1900\n"
+    for wrong in ("1100", "later", ""):
+        (desk / "clock").write_text("1000\n")
+        (desk / "until").write_text(f"{wrong}\n")
+        ran(desk, 600.0)
+        assert (desk / "clock").read_text() == "1600\n", wrong
+
+
+def test_terminals_are_told_too(desk: Path) -> None:
+    ran(desk, 600.0)
+    told = (desk / "terminals/0").read_text()
+    assert "mayfly: this reservation is over" in told
