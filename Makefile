@@ -1,6 +1,6 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint bench soak coverage
+.PHONY: help venv wheel image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint docs bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
@@ -13,6 +13,7 @@ help:
 	@echo 'make bench     the numbers, into build/bench.json'
 	@echo 'make soak      jobs while manager, Engine and containers fail at random'
 	@echo 'make lint      ruff, mypy, shellcheck, hadolint'
+	@echo 'make docs      the pages as a site, into build/docs/site'
 	@echo 'make venv      .venv with mayfly in it'
 	@echo 'make wheel     the package, into dist/'
 	@echo 'make image     the agent image mayfly/local:cpu'
@@ -61,6 +62,10 @@ coverage:
 
 lint:
 	@scripts/lint
+
+# Fails on a dead link and on a page that docs/README.md does not name.
+docs:
+	@scripts/docs
 
 # ENGINE=28, or another release of Docker Engine, as above.
 bench:
