@@ -1,4 +1,4 @@
-"""What MkDocs is told of the pages: their order is the index's, docs/README.md, and those beside docs/ are pages too.
+"""What MkDocs is told of the pages: their order is the index's, docs/README.md; those beside docs/ are pages.
 
 A page that the index does not name is in no order, and MkDocs, which is strict, then builds nothing.
 """

@@ -1,4 +1,4 @@
-"""The site of `make docs`, as far as it can be seen without what builds it: which pages it has, and with what."""
+"""The site of `make docs`, as far as it can be seen without what builds it: its pages, and its versions."""
 
 from __future__ import annotations
 

@@ -72,6 +72,15 @@ def test_every_value_is_completed_or_is_nobody_s_to_know() -> None:
         assert own or source_of(verb, one) is not None or called(one) in FREE, (verb, one.opts)
 
 
+def test_what_is_known_by_its_name_is_called_so() -> None:
+    known = ("--pool", "--slot", "--image", "--dir", "--provider", "--config", "--gpu", "--state")
+    for verb, one in parameters(typer.main.get_command(app)):
+        if {*one.opts} & {*known}:
+            assert source_of(verb, one) is not None, (
+                f"{verb}: {one.opts}: its metavar says what it is"
+            )
+
+
 def test_what_a_verb_does_is_read_as_its_help_has_it() -> None:
     group: Any = typer.main.get_command(app)
     for name in VERBS:
@@ -164,6 +173,18 @@ def test_runs_refs_and_versions_are_completed(
     assert named(complete(f"mayfly push {tmp_path}/desk --ref n")) == ["next"]
     line = f"mayfly pipeline render --repository {tmp_path}/desk --changed main..n"
     assert named(complete(line)) == ["main..next"]
+
+
+def test_reservations_are_completed(manager: StandIn, complete: Complete) -> None:
+    manager.queue.reserved = [
+        {"reservation": "m1", "state": "active", "user": "ann", "pool": "gpu"},
+        {"reservation": "m2", "state": "coming", "user": "bob", "pool": "gpu"},
+    ]
+    assert named(complete("mayfly reserve --for 1h --extend m")) == ["m1", "m2"]
+    assert named(complete("mayfly release ", "63")) == [
+        "m1  (active ann gpu)",
+        "m2  (coming bob gpu)",
+    ]
 
 
 def test_what_a_shell_makes_something_of_is_not_offered_and_not_shown_raw(

@@ -122,6 +122,12 @@ def _slots_and_jobs(typed: Typed) -> Iterator[Candidate]:
     yield from _jobs(typed)
 
 
+def _reservations(typed: Typed) -> Iterator[Candidate]:
+    for row in typed.rows("/v1/reservations", "reservations"):
+        words = (row.get("state"), row.get("user"), row.get("pool"), row.get("start"))
+        yield Candidate(str(row.get("reservation")), _said(*words))
+
+
 def _groups(typed: Typed) -> Iterator[Candidate]:
     rows = typed.rows("/v1/jobs", "jobs", {"limit": MOST, "most": MOST})
     for name in dict.fromkeys(row["group"] for row in reversed(rows) if row.get("group")):
@@ -289,6 +295,8 @@ BY_NAME: Mapping[str, Source | Place] = {
 # Where one name means something else, by verb and parameter.
 OF_VERBS: Mapping[str, Source | Place] = {
     "cancel --state": _words(*OPEN),
+    "release name": _reservations,
+    "reserve --extend": _reservations,
     "history --outcome": _outcomes,
     "init --provider": _providers,
     "doctor --provider": _providers,

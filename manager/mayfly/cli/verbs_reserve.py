@@ -37,12 +37,18 @@ def reserve(
             "--at", metavar="TIME", help="From when: 14:00 here, 2h from now, a date; else at once."
         ),
     ] = None,
-    pool: Annotated[str | None, typer.Option("--pool", help="In this pool.")] = None,
+    pool: Annotated[
+        str | None, typer.Option("--pool", metavar="POOL", help="In this pool.")
+    ] = None,
     image: Annotated[
-        str | None, typer.Option("--image", help="The image of the shell; else the pool's own.")
+        str | None,
+        typer.Option(
+            "--image", metavar="IMAGE", help="The image of the shell; else the pool's own."
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option("--dir", help="The shell begins in a copy of this folder.")
+        Path | None,
+        typer.Option("--dir", metavar="DIR", help="The shell begins in a copy of this folder."),
     ] = None,
     outside: Annotated[
         bool,
