@@ -513,6 +513,7 @@ HOST_KEYS: dict[str, object] = {
     "web_user_header": "x-user",
     "web_trusted_proxies": ("127.0.0.1",),
     "idle": IdleSettings(command=("/bin/true",)),
+    "web_boxes": {"gpu2": "http://gpu2.lab"},
     "notify": (Target("ops", webhook="http://board.lab"),),
 }
 READ_AGAIN = {

@@ -77,6 +77,7 @@ metrics = "127.0.0.1:9925"
 web = "127.0.0.1:9788"
 web_user_header = "X-Remote-User"
 web_trusted_proxies = ["www-data", "10.0.0.0/8"]
+web_boxes = { gpu2 = "https://gpu2.lab.example/" }
 log_max_size = "5MiB"
 output_per_agent = "1MiB"
 output_total = "1GB"
@@ -239,6 +240,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         web="127.0.0.1:9788",
         web_user_header="X-Remote-User",
         web_trusted_proxies=("www-data", "10.0.0.0/8"),
+        web_boxes={"gpu2": "https://gpu2.lab.example/"},
         log_max_size=5 * 2**20,
         output_per_agent=2**20,
         output_total=10**9,

@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -22,15 +22,18 @@ import pytest
 from mayfly.core.commands import Caller, CancelJobs
 from mayfly.core.quantities import rfc3339
 from mayfly.edge import page_http
+from mayfly.edge.faults import Passing
 from mayfly.edge.page_http import PLACES, UNSENT
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.control import Control
 from mayfly.service.page import streams, views
+from mayfly.service.page.other_boxes import OtherBox, OtherBoxes
 from mayfly.service.page.site import HEADERS, Site
 from mayfly.service.page.strip import DAY, Stints
 from mayfly.service.page.visitor import Visitors
 from tests.service.conftest import connect
 from tests.service.standin import Row, StandIn, job, run, slot, status
+from tests.waiting import Until
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 HEADER = "X-Remote-User"
@@ -95,11 +98,18 @@ def serve(manager: StandIn, told: list[str]) -> Iterator[Serve]:
     def fails(where: str, error: BaseException) -> None:
         manager.failures.append(error)
 
-    def _serve(user: str | None = None, trusted: tuple[str, ...] = (ME,)) -> Browser:
+    def _serve(
+        user: str | None = None,
+        trusted: tuple[str, ...] = (ME,),
+        boxes: Callable[[], Sequence[OtherBox]] = tuple,
+    ) -> Browser:
         visitors = Visitors(HEADER, trusted, known)
         stints = Stints(manager.account)
         site = Site(
-            manager.control, manager.board, visitors, stints, on_failure=fails, ignored=told.append
+            *(manager.control, manager.board, visitors, stints),
+            on_failure=fails,
+            ignored=told.append,
+            boxes=boxes,
         )
         server = TcpServer("127.0.0.1", 0, site.respond, fails, PLACES, unsent=UNSENT)
         made.append((site, server))
@@ -558,3 +568,95 @@ def test_before_the_first_pass_the_page_says_that_the_manager_starts(tmp_path: P
     starting.close()
     assert starting.failures == []
     assert isinstance(starting.control, Control)
+
+
+# -- other boxes -------------------------------------------------------------------------------------
+
+
+def test_other_boxes_are_rows_with_the_way_to_their_pages_and_how_they_stand(
+    manager: StandIn, serve: Serve, until: Until
+) -> None:
+    lines = [{"code": "a", "severity": one, "text": "x"} for one in ("error", "warning", "warning")]
+    slots = (slot("a-0", phase="busy"), slot("a-1"), slot("a-2"))
+    manager.publish(status(*slots, health=lines, headline=f"all is well {HOSTILE}"))
+    manager.account.rows = {"j1": job("j1"), "j2": job("j2", state="running")}
+    there = serve()
+    with socket.socket() as probe:  # where nobody listens
+        probe.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{probe.getsockname()[1]}/lab"
+        with_page = "http://{}:{}".format(*there.address)
+        others = OtherBoxes({"gpu2": with_page, "gpu3": nowhere}, every=0.05)
+        here = serve(boxes=others.seen)
+        assert [row[1] for row in cells(here.page(), "boxes")] == ["not asked yet"] * 2
+        others.start()
+        until(lambda: all(one.why != "" for one in others.seen()), 60)
+        others.stop()
+    assert [one.why is None for one in others.seen()] == [True, False], others.seen()
+    page = serve(boxes=others.seen).page()
+    up, down = cells(page, "boxes")
+    assert up[:4] == ["gpu2", "2 idle, 1 busy", "1", "1 error, 2 warnings"]
+    assert up[4].startswith("all is well")
+    assert down[:2] == ["gpu3", "no answer"]
+    assert f'href="{with_page}"' in page
+    for bad in ("<script>alert", "\x1b", "\u202e"):
+        assert bad not in page
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        {},
+        {"schema": "mayfly.box/9"},
+        {"schema": "other"},
+    ],
+)
+def test_what_is_no_page_of_ours_is_no_answer(answer: object) -> None:
+    others = OtherBoxes({"gpu2": "http://gpu2"}, lambda _: answer)
+    assert "no page of Mayfly's" in str(others.looked("gpu2").why)
+
+
+@pytest.mark.parametrize("odd", [None, [], "x" * 9999, -5, 1e99, True, {"a": "b"}, HOSTILE])
+def test_whatever_a_box_says_has_known_types_and_bounds(odd: object) -> None:
+    keys = ("headline", "paused", "phases", "queued", "errors", "warnings")
+    told = {"schema": "mayfly.box/1", **dict.fromkeys(keys, odd), "phases": {"x" * 99: odd}}
+    found = OtherBoxes({"gpu2": "http://gpu2"}, lambda _: told).looked("gpu2")
+    assert found.why is None
+    assert len(found.headline) <= 300
+    assert all(0 <= count < 10**7 for count in (found.queued, found.errors, found.warnings))
+    assert all(len(name) <= 20 and count >= 0 for name, count in found.phases.items())
+    views.boxes([found])
+
+
+def test_a_box_that_stops_to_answer_says_when_it_last_did() -> None:
+    answers: list[object] = [{"schema": "mayfly.box/1", "headline": "well"}]
+
+    def ask(_: str) -> object:
+        if not answers:
+            raise Passing("it does not answer")
+        return answers.pop()
+
+    others = OtherBoxes({"gpu2": "http://gpu2"}, ask, now=lambda: 1_800_000_000.0)
+    assert others.looked("gpu2").headline == "well"
+    gone = others.looked("gpu2")
+    assert (gone.why, gone.at) == ("it does not answer", 1_800_000_000.0)
+    assert "it last answered" in views.boxes([gone]).text
+
+
+def test_what_a_page_tells_other_boxes_is_what_it_shows_everybody(
+    manager: StandIn, serve: Serve
+) -> None:
+    manager.publish(status(slot("a-0", job="secret"), note="secret"))
+    found, data = serve().get("/box")
+    assert found.status == 200
+    assert json.loads(data) == {
+        "schema": "mayfly.box/1",
+        "host": "lab1",
+        "headline": "all slots are idle",
+        "paused": False,
+        "phases": {"idle": 1},
+        "queued": 0,
+        "errors": 0,
+        "warnings": 0,
+    }

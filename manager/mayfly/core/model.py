@@ -435,6 +435,9 @@ class HostSpec:
     # the header in which a proxy names who is signed in; None: nobody is named
     web_user_header: str | None = None
     web_trusted_proxies: tuple[str, ...] = ()  # users of this host, IP addresses, networks
+    web_boxes: Mapping[str, str] = field(
+        default_factory=dict
+    )  # addresses of other boxes' pages by name
     log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
     output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output

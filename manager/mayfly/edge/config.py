@@ -593,6 +593,11 @@ class HostTable(Table):
         description="of whom that header is believed: users of this host that a proxy runs as, addresses of "
         "other machines",
     )
+    web_boxes: Annotated[dict[str, str], BeforeValidator(page_values.boxes)] = key(
+        model.HostSpec,
+        "web_boxes",
+        'other boxes for the page, with the address of each one\'s page: `{ gpu2 = "https://gpu2.lab" }`',
+    )
     log_max_size: Size = key(model.HostSpec, "log_max_size", "the Engine's log of one container")
     output_per_agent: Size = key(
         model.HostSpec, "output_per_agent", "kept output of one agent; the oldest part goes first"

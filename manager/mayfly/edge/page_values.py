@@ -5,10 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from mayfly.core.model import HostSpec
 
 PATH_MAX = 100  # bytes of a socket's path, with room for the name that it is made under
+BOXES_MOST = 32
+ADDRESS_MAX = 255
 # What browsers say themselves, or what the page is told of connections.
 OF_HTTP = frozenset(
     {
@@ -82,6 +85,35 @@ def proxy(value: object) -> object:
     return value
 
 
+def boxes(value: object) -> object:
+    """Names of boxes, and the address of each one's page."""
+    if not isinstance(value, dict):
+        return value
+    if len(value) > BOXES_MOST:
+        raise ValueError(f"these are {len(value)} boxes, and a page shows {BOXES_MOST} at most")
+    for name, address in value.items():
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError(f"{name!r} is no name of a box: letters, digits, dots and hyphens")
+        if not isinstance(address, str) or not _is_of_a_page(address):
+            raise ValueError(
+                f'{name}: {address!r} must be the address of its page, "https://{name}.lab.example", without '
+                "a user, a query or a fragment"
+            )
+    return value
+
+
+def _is_of_a_page(address: str) -> bool:
+    if len(address) > ADDRESS_MAX or not address.isascii() or not address.isprintable():
+        return False
+    try:
+        parts = urlsplit(address)
+        named = bool(parts.hostname) and parts.username is None and (parts.port or 1) > 0
+    except ValueError:
+        return False
+    bare = not (parts.query or parts.fragment or set(address) & set(" \"'<>\\?#"))
+    return parts.scheme in {"http", "https"} and named and bare
+
+
 def mistakes(host: HostSpec) -> Iterator[tuple[str, str]]:
     """What is wrong between the keys: which, and why."""
     if host.web is not None and host.web == host.metrics:
@@ -93,6 +125,8 @@ def mistakes(host: HostSpec) -> Iterator[tuple[str, str]]:
         )
     if host.web_trusted_proxies and host.web is None:
         yield "web_trusted_proxies", "is of no use without web"
+    if host.web_boxes and host.web is None:
+        yield "web_boxes", "is of no use without web"
     if host.web is not None and not is_loopback(host.web) and not host.web_trusted_proxies:
         told = (
             f"{host.web!r} is open to the network: use a loopback address, or name the proxies that "

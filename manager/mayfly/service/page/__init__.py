@@ -15,6 +15,7 @@ from mayfly.edge.log import Log
 from mayfly.edge.page_values import is_loopback
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control
+from mayfly.service.page.other_boxes import OtherBoxes
 from mayfly.service.page.site import Site
 from mayfly.service.page.strip import Reader, Stints
 from mayfly.service.page.visitor import Visitors
@@ -36,6 +37,7 @@ def serve(
         return lambda: None
     where = host.web
     visitors = Visitors(host.web_user_header, host.web_trusted_proxies)
+    others = OtherBoxes(host.web_boxes)
     site = Site(
         control,
         board,
@@ -44,6 +46,7 @@ def serve(
         on_failure=lambda path, error: erred(f"the page {path}", error),
         ignored=lambda note: log.event("page.header_ignored", reason=note),
         only_proxies=not is_loopback(where),
+        boxes=others.seen,
     )
     try:
         close = page_http.serve(
@@ -57,7 +60,10 @@ def serve(
         log.event("page.refused", address=where, reason=reason)
         return lambda: None
 
+    others.start()
+
     def stop() -> None:
+        others.stop()
         site.stop()
         close()
 

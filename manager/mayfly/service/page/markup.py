@@ -2,7 +2,7 @@
 
 A text of a job, a service or a person may be anything (law 11, docs/architecture.md). So there is no way
 from a ``str`` to ``Html`` that does not take out what would act on its reader and escape the rest, and an
-address leads nowhere but to this page.
+address leads nowhere but to this page, less those of other boxes, which the configuration names.
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def el(tag: str, *children: Child, **attributes: str | float | bool | None) -> H
     if tag in VOID:
         return Html(f"<{tag}{told}>" if tag != "rect" else f"<rect{told}/>")
     return Html(f"<{tag}{told}>{join(*children).text}</{tag}>")
+
+
+def link_elsewhere(text: str, address: str) -> Html:
+    """A link to a page that the configuration names; what anybody else says is no address."""
+    href = clean(address) if address.startswith(("https://", "http://")) else "#"
+    return Html(f'<a href="{escape(href)}" rel="noreferrer">{escape(clean(text))}</a>')
 
 
 def document(title: str, head: Child, body: Html) -> bytes:

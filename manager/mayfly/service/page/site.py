@@ -35,8 +35,9 @@ from mayfly.edge.places import ROOT, Places
 from mayfly.edge.tcp_http import ANYBODY
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control, Listing
-from mayfly.service.page import streams, views
+from mayfly.service.page import other_boxes, streams, views
 from mayfly.service.page.markup import Child, Html, document, el, join
+from mayfly.service.page.other_boxes import OtherBox
 from mayfly.service.page.strip import Stint, Stints, Week, week
 from mayfly.service.page.visitor import Visitor, Visitors, form
 
@@ -101,9 +102,12 @@ class Site:
         on_failure: OnFailure,
         ignored: Callable[[str], None] = lambda _: None,
         only_proxies: bool = False,
+        boxes: Callable[[], Sequence[OtherBox]] = tuple,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """``ignored`` hears of headers that were not believed; ``only_proxies``: nobody else is answered."""
+        """``ignored`` hears of headers that were not believed; ``only_proxies``: nobody else is answered.
+        ``boxes`` are those that are shown beside this one.
+        """
         self._control = control
         self._board = board
         self._visitors = visitors
@@ -111,6 +115,7 @@ class Site:
         self._on_failure = on_failure
         self._ignored = ignored
         self._only_proxies = only_proxies
+        self._boxes = boxes
         self._now = now
         self._stop = threading.Event()
         self._places = Places(streams.PLACES)
@@ -170,6 +175,13 @@ class Site:
         found = self._sections(visitor)
         return self._page("", visitor, self._shown(found), live="/live")
 
+    def _box(self, request: Request, visitor: Visitor) -> HttpReply:
+        """How this one stands, for the pages of others: what this page shows everybody."""
+        del request, visitor
+        seen = self._gather().seen
+        told = other_boxes.document(seen.status, seen.queued_in_all)
+        return HttpReply(200, "application/json", json.dumps(told).encode())
+
     def _live(self, request: Request, visitor: Visitor) -> HttpReply:
         return self._followed(
             request,
@@ -216,6 +228,7 @@ class Site:
             others=[*running, *self._rows(listing.ended[:ENDED_SHOWN])],
             runs=runs,
             whose=self._whose(running, runs),
+            boxes=self._boxes(),
         )
 
     def _week(self, status: Mapping[str, Any]) -> Week:
@@ -452,6 +465,7 @@ class Site:
     ROUTES: tuple[tuple[str, str, Callable[..., HttpReply]], ...] = (
         ("GET", "/", _home),
         ("GET", "/live", _live),
+        ("GET", "/box", _box),
         ("GET", "/jobs", _jobs),
         ("GET", f"/jobs/{JOB}", _job),
         ("GET", f"/jobs/{JOB}/log", _log),

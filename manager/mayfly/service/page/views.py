@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly.core.quantities import parse_time, spoken_age
-from mayfly.service.page.markup import NOTHING, Child, Html, el, join
+from mayfly.core.quantities import parse_time, rfc3339, spoken_age
+from mayfly.service.page.markup import NOTHING, Child, Html, el, join, link_elsewhere
+from mayfly.service.page.other_boxes import OtherBox
 from mayfly.service.page.strip import PIECES, Strip, Week
 
 Row = Mapping[str, Any]
@@ -47,6 +48,7 @@ class Seen:
     runs: Sequence[Row] = ()
     reserved: Sequence[Row] = ()  # GPUs that people have for themselves, or are to have
     whose: Mapping[str, Whose] = field(default_factory=dict)  # of the jobs that run, by their ids
+    boxes: Sequence[OtherBox] = ()  # others of the lab
     user: str | None = None  # who may cancel what is theirs
 
 
@@ -54,6 +56,7 @@ def sections(seen: Seen) -> dict[str, Html]:
     """The first page's sections, by their ids."""
     return {
         "summary": summary(seen.status),
+        **({"boxes": boxes(seen.boxes)} if seen.boxes else {}),
         "conditions": conditions(seen.status),
         "slots": slots(seen.status, seen.whose),
         "gpus": gpus(seen.gpus, seen.status, seen.week, seen.whose),
@@ -69,6 +72,45 @@ def summary(status: Row) -> Html:
     paused = el("strong", "paused ", class_="bad") if status.get("paused") else None
     headline = str(status.get("headline", ""))
     return el("p", paused, headline, class_="headline", data_rev=str(status.get("rev", 0)))
+
+
+def boxes(found: Sequence[OtherBox]) -> Html:
+    """A row for each other box: the way to its page, and how it stands as that tells."""
+    rows = [
+        (
+            link_elsewhere(one.name, one.address),
+            _state_of(one),
+            str(one.queued) if one.why is None else "",
+            _conditions_of(one) if one.why is None else "",
+            one.headline if one.why is None else _silence(one),
+        )
+        for one in found
+    ]
+    headings = ("Box", "Slots", "Queue", "Conditions", "Says")
+    return join(_heading("Other boxes", len(found)), _table(headings, rows, ""))
+
+
+def _state_of(box: OtherBox) -> Child:
+    if box.why is not None:
+        return el("strong", "no answer", class_="bad") if box.why else "not asked yet"
+    counted = sorted(box.phases.items(), key=lambda one: -one[1])
+    told = ", ".join(f"{count} {phase}" for phase, count in counted) or "none"
+    return join(el("strong", "paused ", class_="bad"), told) if box.paused else told
+
+
+def _conditions_of(box: OtherBox) -> Child:
+    told = [
+        f"{count} {word}{'s' if count > 1 else ''}"
+        for count, word in ((box.errors, "error"), (box.warnings, "warning"))
+        if count
+    ]
+    return el("strong", ", ".join(told), class_="bad") if box.errors else ", ".join(told)
+
+
+def _silence(box: OtherBox) -> Child:
+    if box.at is None:
+        return box.why
+    return join(str(box.why), "; it last answered: ", _moment(rfc3339(box.at), age=True))
 
 
 def conditions(status: Row) -> Html:
