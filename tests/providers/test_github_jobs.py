@@ -22,10 +22,15 @@ SCORES = (
 )
 
 
+# A hook of the pool's own, of which any script of the image will do that tells of itself.
+OWN = '[pool.env]\nSTUB_PACE = "20"\nACTIONS_RUNNER_HOOK_JOB_COMPLETED = "/opt/mayfly/job-started.sh"\n'
+
+
 @pytest.fixture(scope="module")
 def pools(engine: PrivateEngine) -> Iterator[GitHubPool]:
     """That of all tests which leave it as it was."""
     with github_pool(engine) as one:
+        one.configure(keys=OWN)
         yield one
 
 
@@ -50,8 +55,8 @@ def test_each_agent_does_one_job_and_is_gone_with_its_registration(filled: GitHu
     assert [job.log for job in jobs] == [f"done by Linux\n1000\n{scores}"] * 3
     assert len({job.runner for job in jobs}) == 3
     for job in jobs:  # in steps of their own, the first lines and the last
-        begins = ["A job started hook", "mayfly: slot gh-", f"mayfly: image {filled.tag} (sha256:"]
-        begins += ["A job completed hook", "mayfly: memory: "]
+        first = ["mayfly: slot gh-", f"mayfly: image {filled.tag} (sha256:"]
+        begins = ["A job started hook", *first, "A job completed hook", *first, "mayfly: memory: "]
         lines = job.hooks.splitlines()
         assert len(lines) == len(begins), job.hooks
         assert all(map(str.startswith, lines, begins)), job.hooks
