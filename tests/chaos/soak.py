@@ -52,6 +52,7 @@ KINDS = (
     ("sends", "bash -c 'echo sent >/dev/udp/192.0.2.1/9'"),  # its network is not used again
     ("late", "sleep 1000"),  # ends by its limit of 2 s
 )
+HELD = 0.02  # of the jobs: their containers are started once more when they have ended
 TROUBLES = (
     ("manager killed", 6),
     ("manager stopped", 2),
@@ -232,9 +233,11 @@ class Soak:
     def _submit(self) -> None:
         kind, middle = self.random.choice(self.kinds)
         code = self.random.choice((0, 0, 0, 1, 7, 42))
+        held = {"hold": True, "hold_for": 2.0} if self.random.random() < HELD else {}
         job = self.manager.queue(
             "sh", "-c", JOB.format(middle=middle, code=code),
             env={"SECRET": SECRET}, timeout=2 if kind == "late" else self.limit, pool=self._pool(),
+            **held,
         )  # fmt: skip
         self.asked[job] = Asked(kind, code)
 

@@ -122,6 +122,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("submit --out x --out x=y -- true", 2),
         ("submit --out x=y -- true", 2),
     ],
+    "submit --hold": ALONE,
     "reserve --for": [("reserve", 2), *((f"reserve --for {t}", 2) for t in ("nonsense", "-5"))],
     "reserve --gpus": [(f"reserve --for 1h --gpus {n}", 2) for n in ("x", "0", "-1")],
     "reserve --at": [(f"reserve --for 1h --at {t}", 2) for t in ("nonsense", "25:00", "-5")],
@@ -134,7 +135,6 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "reserve --outside": [("reserve --extend x --for 1h --outside", 2)],
     "reserve --wait": [("reserve --extend x --for 1h --wait", 2)],
     "reserve --extend": [("reserve --extend nope --for 1h", 4)],
-    "release name": [("release", 2), ("release nope", 4)],
     "fetch job": [("fetch nope", 4)],
     "fetch -o": "any value has a meaning",
     "jobs --mine": ALONE,
@@ -267,6 +267,15 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "top -n": [("top -n 0", 2), ("top -n nonsense", 2)],
     "attach name": [("attach nope", 4)],
     "attach command": ANY,
+    "attach --extend": [
+        *((f"attach j1 --extend {t}", 2) for t in ("nonsense", "0", "-5")),
+        ("attach --extend 1h --resume j1", 2),
+        ("attach --extend 1h nope", 4),
+    ],
+    "attach --resume": [("attach --resume j1 id", 2), ("attach --resume nope", 4)],
+    "hold name": [("hold nope", 4)],
+    "hold --for": [(f"hold j1 --for {t}", 2) for t in ("nonsense", "0", "-5")],
+    "release name": [("release", 2), ("release nope", 4)],
     "shell slot": [("shell nope", 4)],
     "shell command": ANY,
     "shell --timeout": [
@@ -360,6 +369,7 @@ def test_it_is_refused_and_nothing_is_done(
         if getattr(command, "reservation", None) == "nope":
             told = "there is no reservation nope"
             return Answer(404, {"error": told, "kind": "no_such_reservation"})
+        named += [str(getattr(command, "to", ""))]
         if getattr(command, "gpu", None) == "nope":
             return Answer(404, {"error": "there is no GPU nope", "kind": "no_such_gpu"})
         if "nope" in named or getattr(command, "pool", None) == "nope":
@@ -369,7 +379,7 @@ def test_it_is_refused_and_nothing_is_done(
 
     verbs = (
         *("cordon", "uncordon", "drain", "recycle", "retry", "submit", "cancel", "heal"),
-        *("reserve", "extend", "release"),
+        *("reserve", "extend", "release", "hold"),
     )
     answers.by_verb = dict.fromkeys(verbs, act)
     path = tmp_path / "config.toml"

@@ -31,6 +31,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    StartAgain,
     TakeResults,
     Thaw,
     UnlockClocks,
@@ -46,6 +47,9 @@ from mayfly.core.facts import (
     AgentStopStepped,
     Fact,
     GateOpening,
+    HoldAsked,
+    HoldEnded,
+    HoldExtended,
     JobCancelling,
     JobEnded,
     JobRequeued,
@@ -61,7 +65,7 @@ from mayfly.core.facts import (
 from mayfly.core.gpus import Gpus
 from mayfly.core.job_images import allows
 from mayfly.core.machine import Step
-from mayfly.core.memory import ENDS_JOBS, Cordon, Job, Memory, Pause
+from mayfly.core.memory import ENDS_JOBS, Agent, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
     Closing,
@@ -217,6 +221,7 @@ class Box(Made):
     sandbox: ContainerId | None = None  # the holder that it joined
     devices: tuple[str, ...] = ()  # what the engine has given it, as far as it says so
     door: bool = False  # it may have containers of its own
+    held: bool = False  # it was started once more, for a person
 
     @property
     def live(self) -> bool:
@@ -317,6 +322,12 @@ class Host:
                 if set(left.lease) & set(box.lease):
                     assert left.share, "what an ended agent made is on its GPU"
                     assert box.share, "what an ended agent made is on its GPU"
+        for other in self.boxes.values():
+            if other.held and other.live and other is not box:
+                assert other.slot != box.slot, "a person is in the slot"
+                if set(other.lease) & set(box.lease):
+                    assert other.share, "a person is on its GPU"
+                    assert box.share, "a person is on its GPU"
         assert not box.running
         box.running = True
         self._appears(box)
@@ -485,6 +496,8 @@ class Host:
                 box.state = ContainerState.RUNNING
             case Signal() if box is not None and box.running:
                 self.ends(box.generation, 143, signalled=True)
+            case StartAgain():
+                self._start_again(box)
             case Remove() if box is not None:
                 self._remove(box)
             case Forget(generation=generation):
@@ -547,6 +560,17 @@ class Host:
         )
         self.holders[generation] = made
         return made.id
+
+    def _start_again(self, box: Box | None) -> None:
+        if box is None:
+            raise Fault
+        assert box.sent, "its gate could be opened"
+        assert not box.running, "its job goes on"
+        assert box.generation not in self.belongings, "what it made is left"
+        entry = self.entries.get(box.entry or "")
+        assert entry is None, "its service knows it"
+        box.state, box.held = ContainerState.RUNNING, True
+        self.empty.discard(box.generation)
 
     def _remove(self, box: Box) -> None:
         del self.boxes[box.generation]
@@ -618,8 +642,10 @@ def pool(
     sandbox: Literal["job", "slot"] = "job",
     job_images: tuple[str, ...] = (),
     containers: bool = False,
+    hold_failed: float = 0.0,
 ) -> PoolSpec:
     return PoolSpec(
+        hold_failed=hold_failed,
         containers=containers,
         job_images=job_images,
         sandbox=sandbox,
@@ -983,6 +1009,25 @@ class Manager:
             if isinstance(action, Open):
                 assert agent is not None
                 self._check_lease(agent.generation)
+                self._check_held(agent, memory)
+        self._check_holds(memory)
+
+    def _check_holds(self, memory: Memory) -> None:
+        for agent in memory.agents.values():
+            if agent.hold is not None and agent.hold.over is None:
+                assert agent.hold.until > self.now, "it is held beyond its time"
+                assert agent.hold.until <= agent.hold.latest, "it is held for longer than it may be"
+
+    def _check_held(self, agent: Agent, memory: Memory) -> None:
+        """What is opened is nobody's that a person may be in."""
+        for other in memory.agents.values():
+            if other.hold is not None:
+                assert other.slot != agent.slot, "a gate of a held slot is opened"
+                shared = self._shares(other) and self._shares(agent)
+                assert shared or not set(other.lease) & set(agent.lease), "its GPU is held"
+
+    def _shares(self, agent: Agent) -> bool:
+        return any(spec.pool.share for spec in self.desired.slots if spec.pool.name == agent.pool)
 
     def _check_unknown(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
@@ -1099,6 +1144,22 @@ class Manager:
         self.host.again[job.id] = retry_lost
         self.record([JobSubmitted(self.now, job)])
         return job.id
+
+    def hold(self, job: JobId, seconds: float) -> None:
+        """Its owner wants its container to be held."""
+        if job in self.drafted.jobs:
+            self.record([HoldAsked(self.now, seconds, "ann", job=job)])
+
+    def extend(self, generation: Generation, seconds: float) -> None:
+        agent = self.drafted.agents.get(generation)
+        if agent is not None and agent.hold is not None and agent.is_held:
+            until = min(agent.hold.until + seconds, agent.hold.latest)
+            self.record([HoldExtended(self.now, generation, until, "ann")])
+
+    def give_up(self, generation: Generation) -> None:
+        agent = self.drafted.agents.get(generation)
+        if agent is not None and agent.is_held:
+            self.record([HoldEnded(self.now, generation, "given up", "ann", agent.job)])
 
     def cancel(self, job: JobId) -> None:
         known = self.drafted.jobs.get(job)

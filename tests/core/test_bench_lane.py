@@ -91,10 +91,10 @@ class LaneManager(Manager):
         self.run()
 
 
-def measured(*, others_idle: bool = True, slots: int = 1, keep_failed: float = 0.0) -> LaneManager:
+def measured(*, others_idle: bool = True, slots: int = 1, hold_failed: float = 0.0) -> LaneManager:
     """A box with a pool that measures, one with the other GPUs, and one without any."""
     bench = replace(
-        pool("bench", slots, job_timeout=6 * HOUR), gpus=1, bench=Bench(), keep_failed=keep_failed
+        pool("bench", slots, job_timeout=6 * HOUR), gpus=1, bench=Bench(), hold_failed=hold_failed
     )
     work = replace(pool("work", 2, job_timeout=6 * HOUR), gpus=1)
     none = pool("none", 1, job_timeout=6 * HOUR)
@@ -104,7 +104,7 @@ def measured(*, others_idle: bool = True, slots: int = 1, keep_failed: float = 0
         tuple(
             replace(spec, bench=plan)
             for spec in specs(
-                bench, leases=own, removal=Removal.MANAGER if keep_failed else Removal.ENGINE
+                bench, leases=own, removal=Removal.MANAGER if hold_failed else Removal.ENGINE
             )
         ),
         specs(work, leases=(("GPU-6",), ("GPU-7",))),
@@ -222,7 +222,7 @@ def test_the_lane_has_the_host_to_itself_and_then_the_others_have_it() -> None:
 
 
 def test_nobody_waits_for_a_lane_whose_gpus_wait_for_a_look_at_a_failed_job() -> None:
-    manager = measured(keep_failed=HOUR)
+    manager = measured(hold_failed=HOUR)
     manager.submit("bench")
     manager.run()
     manager.host.ends(manager.of("bench-0"), 1)

@@ -18,14 +18,17 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendHold,
     ExtendReservation,
     HealGpu,
+    HoldJob,
     LeaveHost,
     OpenGates,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseHold,
     ReleaseReservation,
     ReloadConfig,
     ReserveGpus,
@@ -345,7 +348,7 @@ ENDED = replace(BOTH, named={"j0": FAILED, "g": FAILED})
                     ENDED,
                     409,
                     "refused",
-                    "g is a group: attach to one of its jobs",
+                    "g is a group: name one of its jobs",
                 ),
                 (JOB, False, BOTH, 409, "refused", "the job in a-1 has not begun yet: try again"),
                 (A0, True, BOTH, 409, "refused", NO_JOB),
@@ -393,6 +396,9 @@ EVERY = (
     CloseGates(USER, 0.0),
     LeaveHost(USER, 0.0),
     OpenGates(USER, ""),
+    HoldJob(USER, JOB, is_slot=False),
+    ExtendHold(USER, JOB, is_slot=False, seconds=60.0),
+    ReleaseHold(USER, JOB, is_slot=False),
 )
 
 
@@ -408,12 +414,12 @@ def test_a_user_who_is_no_operator_submits_sees_the_plan_and_ends_their_own(
         command, SubmitJob | SubmitRun | CancelJobs | AttachAgent | DetachAgent | PlanAhead
     ):
         assert found.status in (200, 201)
+    elif isinstance(command, HoldJob | ExtendHold | ReleaseHold):
+        assert found.body["kind"] == "refused", "it is theirs, and there is nothing to be held"
     elif isinstance(command, ReserveGpus | ExtendReservation | ReleaseReservation):
         assert found.status != 403, "see tests/core/test_reservations.py"
     else:
-        told = (
-            "ann may only submit jobs, reserve GPUs, read, and end or attach to what is their own"
-        )
+        told = "ann may only submit jobs, reserve GPUs, read, and end, hold or attach to what is their own"
         assert found == CommandResult(403, {"error": told, "kind": "forbidden"})
 
 

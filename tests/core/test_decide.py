@@ -16,6 +16,7 @@ from mayfly.core.actions import (
     Prepare,
     Remove,
     Signal,
+    StartAgain,
     TakeResults,
 )
 from mayfly.core.capabilities import Capabilities
@@ -23,6 +24,7 @@ from mayfly.core.decide import MAX_PREPARING, decide
 from mayfly.core.ending import OUTPUT_WAIT, OUTPUTS_AWAITED, RESULTS_WAIT, SELF_REMOVAL
 from mayfly.core.facts import (
     AgentDoomed,
+    HoldEnded,
     JobEnded,
     JobRequeued,
     ResultsTaken,
@@ -55,7 +57,7 @@ from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
 from mayfly.core.slots import DEADLINES, STANDBY_LIFE, TRIAL_FIRST, UNSEEN_MARGIN, status_of
 from mayfly.core.stimuli import EngineSeen, ProcessesGone
-from tests.core.simulator import Fate, Host, Manager, desire, pool, specs
+from tests.core.simulator import START, Fate, Host, Manager, desire, pool, specs
 
 A0, A1 = SlotName("a-0"), SlotName("a-1")
 GATE = DEADLINES[Phase.ENROLLING].seconds or 0.0
@@ -784,43 +786,150 @@ def test_a_pause_only_observes() -> None:
     assert manager.phases("a-0")[0] == "busy"
 
 
-# -- keeping what failed ---------------------------------------------------------------------------------
+# -- holding what failed ---------------------------------------------------------------------------------
 
 
-def keeping(**of: Any) -> tuple[SlotSpec, ...]:
-    kept = replace(pool("a", 1), keep_failed=1800.0)
-    return specs(kept, removal=Removal.MANAGER, **of)
+def holding(**of: Any) -> tuple[SlotSpec, ...]:
+    return specs(pool("a", 1, hold_failed=1800.0), removal=Removal.MANAGER, **of)
 
 
-def test_a_failed_agents_container_is_kept_for_its_time_and_then_removed() -> None:
-    manager = filled(keeping())
+def fails(manager: Manager) -> Generation:
+    """A job has come and has failed."""
     manager.submit("a")
     manager.run()
     failed = manager.own("a-0")
     manager.host.ends(failed, 3)
     manager.run()
-    assert failed in manager.host.boxes
+    return failed
+
+
+def test_a_failed_jobs_container_is_started_again_and_its_slot_waits_until_its_time_is_over() -> (
+    None
+):
+    manager = filled(holding())
+    failed = fails(manager)
+    assert manager.host.boxes[failed].held
+    job = manager.submit("a")
+    manager.pass_time(1790)
+    assert manager.host.boxes[failed].live
     assert manager.phases("a-0") == ["idle"]
-    manager.pass_time(1700)
-    assert failed in manager.host.boxes
-    manager.pass_time(200)
+    assert manager.memory.jobs[job].agent is None
+    manager.pass_time(20)
+    assert failed not in manager.host.boxes
+    assert manager.memory.jobs[job].agent is not None
+    ended = [fact for fact in manager.journal if isinstance(fact, HoldEnded)]
+    assert [(one.at, one.reason) for one in ended] == [(START + 1800.0, "its time is over")]
+
+
+def test_a_job_that_did_well_is_held_where_somebody_asked_for_it_and_no_other() -> None:
+    manager = filled(holding())
+    for asked in (False, True):
+        job = manager.submit("a")
+        manager.run()
+        if asked:
+            manager.hold(job, 60.0)
+        done = manager.own("a-0")
+        manager.host.ends(done, 0)
+        manager.run()
+        assert (done in manager.host.boxes) is asked
+
+
+def test_a_job_of_which_nobody_wants_to_see_more_is_not_held() -> None:
+    manager = filled(holding())
+    job = manager.submit("a")
+    manager.run()
+    manager.hold(job, 60.0)
+    cancelled = manager.own("a-0")
+    manager.cancel(job)
+    manager.run()
+    assert cancelled not in manager.host.boxes
+    job = manager.submit("a")
+    manager.run()
+    manager.hold(job, 0.0)
+    refused = manager.own("a-0")
+    manager.host.ends(refused, 1)
+    manager.run()
+    assert refused not in manager.host.boxes
+
+
+def test_a_held_container_is_given_up_extended_and_lost_and_comes_back_after_an_engine() -> None:
+    manager = filled(holding())
+    failed = fails(manager)
+    manager.extend(failed, 600.0)
+    manager.pass_time(2300)
+    assert manager.host.boxes[failed].live
+    manager.host.dies(failed)
+    manager.run()
+    assert manager.host.boxes[failed].live, "it is started once more, as it was left"
+    manager.give_up(failed)
+    manager.run()
+    assert failed not in manager.host.boxes
+    lost = fails(manager)
+    manager.host.dies(lost)
+    manager.host.boxes.pop(lost)
+    manager.run()
+    reasons = [fact.reason for fact in manager.journal if isinstance(fact, HoldEnded)]
+    assert reasons == ["given up", "its container is gone"]
+    manager.submit("a")
+    manager.run()
+    assert manager.phases("a-0")[0] == "busy"
+
+
+def test_a_hold_whose_time_is_over_when_a_manager_comes_back_ends_at_once() -> None:
+    manager = filled(holding(leases=(("GPU-1",),)))
+    failed = fails(manager)
+    manager.crash(())
+    manager.run()
+    assert manager.host.boxes[failed].live, "the next manager holds it on"
+    manager.crash(())
+    manager.host.now += 3600.0
+    manager.submit("a")
+    manager.run()
+    assert failed not in manager.host.boxes
+    assert manager.phases("a-0")[0] == "busy"
+
+
+def test_a_job_whose_end_is_seen_when_its_hold_would_be_over_is_not_held() -> None:
+    manager = filled(holding())
+    manager.submit("a")
+    manager.run()
+    failed = manager.own("a-0")
+    manager.host.ends(failed, 3)
+    manager.crash(())
+    manager.host.now += 3600.0
+    manager.run()
     assert failed not in manager.host.boxes
 
 
-def test_only_the_last_failed_agent_is_kept_and_none_that_did_well() -> None:
-    manager = filled(keeping())
-    ended = []
-    for code in (3, 0, 4):
-        manager.submit("a")
-        manager.run()
-        ended.append(manager.own("a-0"))
-        manager.host.ends(ended[-1], code)
-        manager.run()
-    assert [generation in manager.host.boxes for generation in ended] == [False, False, True]
+def test_a_container_that_cannot_be_started_again_is_held_no_longer() -> None:
+    manager = filled(holding())
+    manager.submit("a")
+    manager.run()
+    failed = manager.own("a-0")
+    manager.host.ends(failed, 3)
+    for _ in range(100):
+        manager.turn()
+        for subject, action in list(manager.flight.items()):
+            manager.finish(subject, Fate.FAILED if isinstance(action, StartAgain) else Fate.DONE)
+        manager.host.now += 1.0
+    manager.run()
+    [ended] = [fact for fact in manager.journal if isinstance(fact, HoldEnded)]
+    assert ended.reason == "its container could not be started once more: it failed"
+    assert ended.at < START + 70.0
+    assert failed not in manager.host.boxes
+
+
+def test_a_drained_slot_holds_nothing() -> None:
+    manager = filled(holding())
+    failed = fails(manager)
+    manager.cordon(SlotName("a-0"), drain=True)
+    manager.run()
+    assert manager.host.boxes == {}
+    assert failed not in manager.memory.agents
 
 
 def test_the_gpus_of_a_failed_agent_wait_until_it_is_gone() -> None:
-    manager = filled(keeping(leases=(("GPU-1",),)))
+    manager = filled(holding(leases=(("GPU-1",),)))
     for _ in range(2):
         manager.submit("a")
     manager.run()
@@ -831,17 +940,6 @@ def test_the_gpus_of_a_failed_agent_wait_until_it_is_gone() -> None:
     manager.pass_time(1300)
     assert failed not in manager.host.boxes
     assert manager.phases("a-0")[0] == "busy"
-
-
-def test_a_drained_slot_keeps_nothing() -> None:
-    manager = filled(keeping())
-    manager.submit("a")
-    manager.run()
-    manager.host.ends(manager.own("a-0"), 3)
-    manager.run()
-    manager.cordon(A0, drain=True)
-    manager.run()
-    assert names(manager) == []
 
 
 # -- cordon, drain, hold -----------------------------------------------------------------------------

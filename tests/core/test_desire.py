@@ -140,7 +140,7 @@ def test_the_image_is_the_pool_s_own_or_the_newest_that_the_host_takes(
         (True, {"removal": Removal.ENGINE}, False, Removal.ENGINE),
         (False, {}, False, Removal.ENGINE),
         (False, {}, True, Removal.MANAGER),
-        (False, {"keep_failed": 60.0}, False, Removal.MANAGER),
+        (False, {"hold_failed": 60.0}, False, Removal.MANAGER),
         (False, {"removal": Removal.MANAGER}, False, Removal.MANAGER),
     ],
 )

@@ -29,7 +29,7 @@ from mayfly.core.gpu_health import Process, Reading, Vitals
 from mayfly.core.gpus import Gpus
 from mayfly.core.host_closing import NOTE, effects, is_closed, opened_by_others
 from mayfly.core.idleness import BY_HAND, CLOSER, Kind, is_activity, reasons, still_open, wanted_at
-from mayfly.core.memory import Agent, Cordon, Heal, Job, Memory, Pause, SlotMemory, Visit
+from mayfly.core.memory import Agent, Cordon, Heal, Job, JobHold, Memory, Pause, SlotMemory, Visit
 from mayfly.core.model import (
     Config,
     ContainerId,
@@ -62,6 +62,7 @@ def agent(slot: str, *, embedded: bool = False, **more: Any) -> Agent:
 
 
 AT_GATE = agent("cpu-0", embedded=True)
+HOLD = JobHold("ann", 1000, NOW - 10, NOW + 3590, NOW + 7190)
 IDLE = agent(
     *("gpu-0",), committed=NOW - 500, opened=NOW - 499, confirmed=Phase.IDLE, registration="17"
 )
@@ -176,9 +177,9 @@ BOOKED = Reservation(
             *(Kind.KEPT, "ann has reserved 1 GPU of pool cpu"),
         ),
         (
-            state(replace(AT_GATE, exited=NOW - 10, failed=True), IDLE),
+            state(replace(AT_GATE, exited=NOW - 10, failed=True, hold=HOLD), IDLE),
             Kind.KEPT,
-            "slot cpu-0 keeps a failed job's container for 59m",
+            "slot cpu-0 is held for ann for 59m",
         ),
         (
             state(
@@ -191,8 +192,7 @@ BOOKED = Reservation(
     ],
 )
 def test_what_keeps_a_host_up_is_said(of: State, kind: Kind, text: str) -> None:
-    config = Config(HostSpec("box"), (replace(OWN, keep_failed=3600.0), HUB))
-    assert why(replace(of, config=config)) == [(kind, text)]
+    assert why(of) == [(kind, text)]
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ BY = Caller(1, 0, 0, CLOSER)
 
 
 def done(command: CloseGates | LeaveHost | OpenGates, of: State) -> tuple[Fact, ...] | str:
-    return effects(command, of.config, of.desired, of.memory, NOW)
+    return effects(command, of.desired, of.memory, NOW)
 
 
 def after(of: State, facts: tuple[Fact, ...] | str) -> State:

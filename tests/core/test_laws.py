@@ -59,7 +59,11 @@ ASKED = ("lab/*",)  # what most pools let jobs ask for
 VARIANTS: tuple[Desired, ...] = (
     desire(
         specs(pool("a", 2, sandbox="slot", job_images=ASKED, containers=True)),
-        specs(pool("g", 2, job_images=ASKED, containers=True), leases=GPUS),
+        specs(
+            pool("g", 2, job_images=ASKED, containers=True, hold_failed=3000.0),
+            leases=GPUS,
+            removal=Removal.MANAGER,
+        ),
         specs(pool("m", 1, standby=False, job_images=ASKED), removal=Removal.MANAGER),
         specs(pool("service", 1, provider="azure", sandbox="slot", containers=True)),
     ),
@@ -67,8 +71,16 @@ VARIANTS: tuple[Desired, ...] = (
     desire(
         specs(pool("a", 2, sandbox="slot", job_images=("lab/x",)), fingerprint="f2"),
         specs(pool("g", 2, sandbox="slot", job_images=ASKED), fingerprint="f2", leases=GPUS),
-        specs(pool("m", 1), fingerprint="f2", removal=Removal.MANAGER),
-        specs(pool("service", 1, provider="azure"), fingerprint="f2"),
+        specs(
+            pool("m", 1, sandbox="slot", hold_failed=300.0),
+            fingerprint="f2",
+            removal=Removal.MANAGER,
+        ),
+        specs(
+            pool("service", 1, provider="azure", hold_failed=300.0),
+            fingerprint="f2",
+            removal=Removal.MANAGER,
+        ),
     ),
     # The GPUs change places, slots go, and the pool with a service is gone.
     desire(
@@ -341,6 +353,33 @@ class Chaos(RuleBasedStateMachine):
             self.host.now += 3.0
             self.manager.turn()
 
+    @rule(at=ANY, seconds=st.sampled_from([0.0, 60.0, 400.0]))
+    def a_job_is_to_be_held(self, at: int, seconds: float) -> None:
+        jobs = list(self.manager.memory.jobs)
+        if jobs:
+            self.manager.hold(jobs[at % len(jobs)], seconds)
+
+    @rule(to=st.sampled_from(("g", "m")), dies=st.booleans())
+    def a_job_fails_and_is_held_while_the_next_one_waits(self, to: str, dies: bool) -> None:
+        self.manager.submit(to)
+        for _ in range(2):
+            self.a_good_while()
+        for box in list(self.host.boxes.values()):
+            if box.running and box.pool == to:
+                self.host.ends(box.generation, 1)
+        if dies:
+            self.manager.crash(())
+        self.manager.submit(to)
+        self.a_good_while()
+
+    @rule(at=ANY, seconds=st.sampled_from([None, 100.0, 1000.0]))
+    def a_hold_is_extended_or_given_up(self, at: int, seconds: float | None) -> None:
+        held = [one.generation for one in self.manager.memory.agents.values() if one.is_held]
+        if held and seconds is not None:
+            self.manager.extend(held[at % len(held)], seconds)
+        elif held:
+            self.manager.give_up(held[at % len(held)])
+
     @rule(at=ANY)
     def a_job_is_cancelled(self, at: int) -> None:
         jobs = list(self.manager.memory.jobs)
@@ -447,6 +486,8 @@ def heal(manager: Manager) -> None:
     for subject in list(manager.flight):
         manager.finish(subject)
     manager.resume()  # what a person said may not have got to the disk
+    for generation in manager.memory.agents:
+        manager.give_up(generation)
     for slot in SLOTS:
         manager.uncordon(slot)
         manager.release(slot)

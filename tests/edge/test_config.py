@@ -123,7 +123,8 @@ cap_add = ["CAP_SYS_PTRACE"]
 sudo = true
 standby = false
 removal = "manager"
-keep_failed = "1h"
+hold_failed = "1h"
+hold_most = "12h"
 share = true
 exclusive = "always"
 weight = 1
@@ -321,7 +322,8 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
             sudo=True,
             standby=False,
             removal=model.Removal.MANAGER,
-            keep_failed=3600.0,
+            hold_failed=3600.0,
+            hold_most=43200.0,
             share=True,
             heal="reset",
             stuck_after=7200.0,
@@ -871,11 +873,11 @@ def test_a_registry_s_password_is_in_no_cache_of_jobs(write: Write) -> None:
 
 
 def test_what_is_shown_has_its_units(write: Write) -> None:
-    text = pool('keep_failed = "90m"\n[pool.limits]\nmemory = 8388609\njob_timeout = "1h30m"')
+    text = pool('hold_failed = "90m"\n[pool.limits]\nmemory = 8388609\njob_timeout = "1h30m"')
     shown = set(config_lines(load(write(text), environ={}).config, None))
     assert {
         'log_max_size = "10MiB"', 'output_total = "2GiB"', 'job_timeout = "1h30m"', 'idle_recycle = "1d"',
-        "memory = 8388609", "pids = 4096", 'keep_failed = "1h30m"', "history_events = 100000",
+        "memory = 8388609", "pids = 4096", 'hold_failed = "1h30m"', "history_events = 100000",
     } <= shown  # fmt: skip
 
 
@@ -896,7 +898,7 @@ A_SERVICE = '[[pool]]\nname = "a"\nprovider = "azure"\nurl = "https://x"\nagent_
 MISTAKES: list[tuple[str, str]] = [
     # spelling and types
     (pool("slotz = 2"), '[[pool]] "local" slotz: there is no such key; did you mean slots?'),
-    (pool('keep_failed = "1h"\nremoval = "engine"'), 'removal: is "engine", which keeps nothing'),
+    (pool('hold_failed = "1h"\nremoval = "engine"'), 'removal: is "engine", which keeps nothing'),
     (
         pool('stuck_after = "2h"'),
         "stuck_after: has no meaning here: the embedded queue is no service",

@@ -317,6 +317,27 @@ class EngineContract:
         with pytest.raises(Gone), world.engine.take_tree(ContainerId("0" * 64), "/workspace"):
             pass
 
+    def test_a_container_that_has_ended_is_started_once_more_and_takes_no_job(
+        self, world: World, until: Until
+    ) -> None:
+        plan = world.plan()
+        container = world.started(plan, until)
+        world.engine.open(plan.generation, container, frame(plan.generation, TRUE))
+        until(lambda: (seen := world.seen(container)) is None or not seen.live, 30)
+        if not world.engine.facts().capabilities.starts_again:
+            with pytest.raises(Refused):
+                world.engine.start_again(container)
+            return
+        world.witnesses.hold(plan.generation, 60.0)
+        for _ in range(2):  # one that runs is a success
+            world.engine.start_again(container)
+        seen = world.seen(container)
+        assert seen is not None
+        assert (seen.live, seen.generation) == (True, plan.generation)
+        assert world.engine.exec_probe(container, ("/bin/true",), 30)[0] == 0
+        with pytest.raises(Gone):
+            world.engine.start_again(ContainerId("0" * 64))
+
     def test_a_gate_takes_no_frame_of_another_generation(self, world: World, until: Until) -> None:
         plan, other = world.plan(), world.plan()
         container = world.started(plan, until)

@@ -37,7 +37,7 @@ NOT_TYPED = {
     "mayfly doctor --pools": "needs a GPU: tests/cli/test_doctor_pools.py",
     **{
         example.typed: "needs a GPU: tests/engine/test_reservations.py"
-        for verb in ("reserve", "release")
+        for verb in ("reserve",)
         for example in EXAMPLES[verb]
     },
     **{
@@ -61,13 +61,14 @@ BEFORE = (  # with a job that has ended, and a slot or two that are idle
     *("gpus", "health", "notify list", "help", "push", "submit", "fetch", "pause", "resume"),
     *("reservations", "idle"),
 )
-RUNNING = ("top", "attach", "cancel")  # with a job that runs
+RUNNING = ("top", "attach", "hold", "release", "cancel")  # with a job that runs
 AFTER = ("cordon", "uncordon", "retry", "reload", "recycle", "drain")
 LAST = "mayfly wait --for drained"
 NOTHING = "no GPU, and no driver, is here"
 CODES = {
     "mayfly submit --wait -- nvidia-smi": (127, NOTHING),
     "mayfly attach tovga8bsd -- nvidia-smi": (127, NOTHING),
+    "mayfly attach tovga8bsd --extend 1h": (1, "it runs, and is not held yet"),
     "mayfly submit --cuda 11.8,12.4,12.8 --dir . -- make test": (4, "no pool has these versions"),
     "mayfly gpus": (1, NOTHING),
     "mayfly gpus heal --plan": (1, NOTHING),

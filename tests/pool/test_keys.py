@@ -196,7 +196,7 @@ ELSEWHERE = {
         "job_lines",  # tests/core/test_job_lines.py, tests/service/test_figures_writer.py
         "labels",  # the service hands them to jobs; the embedded queue has none
     ),
-    "operations": ("keep_failed",),
+    "held jobs": ("hold_failed", "hold_most"),  # tests/engine/test_gpu_hold.py
     "hostile jobs": ("connection_rate", "process_rate"),
     "an Engine that filters nothing": ("isolation",),
     "kept networks": ("sandbox",),

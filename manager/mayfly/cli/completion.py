@@ -82,22 +82,24 @@ def _slots(typed: Typed) -> Iterator[Candidate]:
         cordoned = bool(row.get("cordoned"))
         if typed.verb in ("cordon", "uncordon") and cordoned == (typed.verb == "cordon"):
             continue
-        if typed.verb == "attach" and row.get("job") is None:
+        if typed.verb in ("attach", "hold", "release") and row.get("job") is None:
             continue
         words = (row.get("phase"), "cordoned" if cordoned else "", row.get("job"), row.get("note"))
         yield Candidate(str(row.get("slot")), _said(*words))
 
 
-def _jobs_of(*states: JobState, mine: bool = False) -> Source:
-    """Jobs in those states: what runs, what waits, and what has ended, the last first."""
-    ended = bool({*states} & {*OVER})
+def _jobs_of(*states: JobState, mine: bool = False, held: bool = False) -> Source:
+    """Jobs in those states, and those that are ``held``: what runs, what waits, and what has ended, the last
+    first.
+    """
+    ended = held or bool({*states} & {*OVER})
     query = {"mine": int(mine) or None, "limit": MOST if ended else 0, "most": MOST}
 
     def found(typed: Typed) -> Iterator[Candidate]:
         rows = typed.rows("/v1/jobs", "jobs", query)
         over = [row for row in rows if row.get("state") not in OPEN]
         for row in (*(row for row in rows if row.get("state") in OPEN), *reversed(over)):
-            if row.get("state") in states:
+            if row.get("state") in states or (held and row.get("held")):
                 words = (row.get("state"), row.get("slot"), row.get("name"), row.get("command"))
                 yield Candidate(str(row.get("job")), _said(*words))
 
@@ -110,7 +112,8 @@ def _jobs(typed: Typed) -> Iterable[Candidate]:
 
 
 _JOBS: Mapping[str, Source] = {
-    "attach": _jobs_of(JobState.RUNNING),
+    "attach": _jobs_of(JobState.RUNNING, held=True),
+    "release": _jobs_of(*OPEN, held=True),
     "fetch": _jobs_of(*OVER, mine=True),
     "logs": _jobs_of(*JobState),
     "describe": _jobs_of(*JobState),

@@ -149,6 +149,10 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "attach": _each(
         ("Open a shell beside a running job", "mayfly attach tovga8bsd"),
         ("Run one command there", "mayfly attach tovga8bsd -- nvidia-smi"),
+        ("Keep a held container for longer", "mayfly attach tovga8bsd --extend 1h"),
+    ),
+    "hold": _each(
+        ("Keep the container of a job when it ends", "mayfly hold tovga8bsd --for 2h"),
     ),
     "top": _each(
         ("Watch what jobs use", "mayfly top"),
@@ -165,7 +169,7 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
         ("See which GPUs are reserved", "mayfly reservations --json"),
     ),
     "release": _each(
-        ("Give a reservation back", "mayfly release tovga8bsd"),
+        ("Give a held container up, or a reservation back", "mayfly release tovga8bsd"),
     ),
     "fetch": _each(
         ("Bring the results of a job into a new folder", "mayfly fetch tovga8bsd"),

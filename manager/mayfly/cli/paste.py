@@ -75,6 +75,7 @@ VERBS = frozenset(
             "health",
             "help",
             "history",
+            "hold",
             "images",
             "init",
             "install",

@@ -218,7 +218,8 @@ def _called(job: Row) -> tuple[object, object]:
 def standing(job: Row) -> str:
     """Its state; of one that waits for a slot, its place in the order of its pool."""
     position = job.get("position")
-    return text(job.get("state")) + ("" if position is None else f" #{position}")
+    state = text(job.get("state")) + ("" if position is None else f" #{position}")
+    return f"{state}, held" if job.get("held") else state
 
 
 def _spoken(seconds: object) -> str:
@@ -259,7 +260,9 @@ def why(job: Row, now: float) -> str:
         end = exit_of(job)
         detail = text(job.get("detail"))
         told = f": {detail}" if detail else f" ({end})" if end not in ("-", "0") else ""
-        return f"{called} {'was ' if state in ('cancelled', 'lost') else ''}{state}{told}"
+        return (
+            f"{called} {'was ' if state in ('cancelled', 'lost') else ''}{state}{told}{held(job)}"
+        )
     return f"{called} waits: {text(job.get('why')) or 'for a slot'}{expected(job, now)}"
 
 
@@ -269,6 +272,13 @@ def expected(job: Row, now: float) -> str:
     if at is None:
         return ""
     return "; it may start now" if at - now < 1 else f"; it may start in {spoken_age(at - now)}"
+
+
+def held(job: Row) -> str:
+    """For whom its container is held and until when, as the end of a sentence; nothing where it is not."""
+    hold = job.get("held") or {}
+    words = text(hold.get("words"))
+    return f"; it is {words}: mayfly attach {text(job.get('job'))}" if words else ""
 
 
 def exit_of(job: Row) -> str:

@@ -92,5 +92,7 @@ def _without_rev(document: Document) -> Document:
 
 def degraded(document: Document) -> bool:
     """Whether a person is needed: a held slot, or an error among the health lines."""
-    held = any(slot.get("phase") == "held" for slot in document.get("slots", ()))
+    held = any(
+        slot.get("phase") == "held" and not slot.get("held") for slot in document.get("slots", ())
+    )
     return held or any(line.get("severity") == "error" for line in document.get("health", ()))

@@ -143,6 +143,9 @@ def submit(
         ),
     ] = None,
     stdin: Annotated[bool, typer.Option("--stdin", help="Give it your standard input.")] = False,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="When it ends keep it for you to attach to.")
+    ] = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
@@ -172,6 +175,7 @@ def submit(
         "image": image,
         "matrix": values,
         "out": [*places] or None,
+        "hold": hold,
     }
     if gpus is not None:  # none at all may be asked for
         body["gpus"] = gpus

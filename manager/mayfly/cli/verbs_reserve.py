@@ -1,4 +1,4 @@
-"""``reserve``, ``reservations`` and ``release``: GPUs for oneself for a while."""
+"""``reserve`` and ``reservations``: GPUs for oneself for a while. What gives them back: ``verbs_hold.py``."""
 
 from __future__ import annotations
 
@@ -139,15 +139,9 @@ def reservations(
         print(line)
 
 
-def release(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="ID", help="As `mayfly reservations` has it.")],
-    *,
-    socket: SocketOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Give a reservation back, or up before it begins; what runs in its shell is ended."""
-    client(ctx, socket, config).post(f"/v1/reservations/{segment(name)}/release", {})
+def given_back(manager: Client, name: str) -> None:
+    """Give a reservation back, or up before it begins, and say so; ``NoSuch`` where there is none."""
+    manager.post(f"/v1/reservations/{segment(name)}/release", {})
     say(f"reservation {name} is given back")
 
 

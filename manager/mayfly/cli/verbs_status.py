@@ -79,7 +79,8 @@ def wait(
 def _settled(document: Document) -> str | None:
     """What is still in the way of every slot being idle or held; ``None`` where nothing is."""
     slots = document.get("slots", ())
-    moving = [s for s in slots if s.get("phase") not in {"idle", "held"}]
+    # One that is held for a person goes on by itself.
+    moving = [s for s in slots if s.get("phase") not in {"idle", "held"} or s.get("held")]
     if not moving:
         return None
     return ", ".join(_standing(slot) for slot in moving)

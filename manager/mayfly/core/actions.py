@@ -146,6 +146,17 @@ class Remove(_OfGeneration):
 
 
 @dataclass(frozen=True, slots=True)
+class StartAgain(_OfGeneration):
+    """Start the ended container of an agent once more, for a person to go into; it takes no job."""
+
+    generation: Generation
+    slot: SlotName
+    container: ContainerId
+    seconds: float  # after which it ends by itself, whoever looks after it
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TakeResults(_OfGeneration):
     """Keep what a job's owner wants of its agent's ended container."""
 
@@ -320,6 +331,7 @@ Action: TypeAlias = (
     | Thaw
     | Weigh
     | Remove
+    | StartAgain
     | TakeResults
     | Dismiss
     | SetSchedulable

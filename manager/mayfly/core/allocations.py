@@ -194,7 +194,10 @@ class Allocations:
 
     def is_owed(self, memory: Memory) -> bool:
         """Whether an agent is there whose GPUs Slurm gave, or an allocation of ours, as far as is known."""
-        left = any(agent.allocation and not agent.settled for agent in memory.agents.values())
+        left = any(
+            agent.allocation and (agent.hold is not None or not agent.settled)
+            for agent in memory.agents.values()
+        )
         return left or bool(self.seen)
 
     def lost(self, memory: Memory) -> dict[Generation, str]:
@@ -210,7 +213,7 @@ class Allocations:
             for agent in memory.agents.values()
             if agent.allocation
             and agent.committed is not None
-            and not agent.settled
+            and (agent.is_held or not agent.settled)
             and agent.committed < self.at
             and agent.allocation not in there
         }
@@ -395,9 +398,8 @@ def in_use(memory: Memory) -> frozenset[str]:
 
 def may_be_at_work(agent: Agent) -> bool:
     """Whether it may be at work on the GPUs of its allocation."""
-    return (
-        bool(agent.allocation) and agent.committed is not None and (agent.owes or not agent.settled)
-    )
+    here = agent.owes or agent.hold is not None or not agent.settled
+    return bool(agent.allocation) and agent.committed is not None and here
 
 
 def is_barred(known: SlotMemory, spec: SlotSpec, desired: Desired, now: float) -> bool:

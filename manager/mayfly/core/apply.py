@@ -25,6 +25,7 @@ from mayfly.core.facts import (
     AgentEquipped,
     AgentExited,
     AgentFact,
+    AgentHeld,
     AgentOpened,
     AgentReady,
     AgentRemoved,
@@ -44,6 +45,10 @@ from mayfly.core.facts import (
     GpuHealing,
     GpuReset,
     GpuResetting,
+    HoldAsked,
+    HoldEnded,
+    HoldExtended,
+    HoldFact,
     HostClosing,
     HostKept,
     HostPausing,
@@ -88,6 +93,8 @@ from mayfly.core.memory import (
     ClockLock,
     Doom,
     Heal,
+    HoldWish,
+    JobHold,
     Memory,
     ShareKey,
     Visit,
@@ -225,7 +232,14 @@ def _write(draft: _Draft, fact: Fact) -> None:  # noqa: C901, PLR0912  a case fo
             | AgentRemoved()
         ):
             _write_agent(draft, fact)
-        case AgentAttached() | AgentDetached():
+        case (
+            AgentAttached()
+            | AgentDetached()
+            | HoldAsked()
+            | AgentHeld()
+            | HoldExtended()
+            | HoldEnded()
+        ):
             _write_visit(draft, fact)
         case (
             SlotCooled()
@@ -404,13 +418,36 @@ def _write_clocks(draft: _Draft, fact: ClocksFact) -> None:
             pass
 
 
-def _write_visit(draft: _Draft, fact: AgentAttached | AgentDetached) -> None:
+def _write_visit(draft: _Draft, fact: AgentAttached | AgentDetached | HoldFact) -> None:
+    if not isinstance(fact, AgentAttached | AgentDetached):
+        _write_hold(draft, fact)
+        return
     known = draft.agents.get(fact.generation)
     if known is None or not fact.mark:
         return
     others = tuple(visit for visit in known.attached if visit.mark != fact.mark)
     entered = (Visit(fact.by, fact.mark),) if isinstance(fact, AgentAttached) else ()
     draft.agent(fact.generation, attached=(*others, *entered))
+
+
+def _write_hold(draft: _Draft, fact: HoldFact) -> None:
+    if isinstance(fact, HoldAsked):
+        if fact.generation is not None:
+            draft.agent(fact.generation, hold_wish=HoldWish(fact.seconds, fact.by))
+        elif fact.job is not None:
+            draft.job(fact.job, hold=HoldWish(fact.seconds, fact.by))
+        return
+    known = draft.agents.get(fact.generation)
+    hold = known.hold if known is not None else None
+    match fact:
+        case AgentHeld(at=at, generation=generation, user=user, uid=uid, until=until):
+            draft.agent(generation, hold=JobHold(user, uid, at, until, fact.latest))
+        case HoldExtended(generation=generation, until=until) if hold is not None:
+            draft.agent(generation, hold=replace(hold, until=until))
+        case HoldEnded(at=at, generation=generation) if hold is not None:
+            draft.agent(generation, hold=replace(hold, over=at))
+        case _:
+            pass
 
 
 RELEASED: Mapping[str, object] = {
@@ -464,6 +501,14 @@ def _moved_lock(lock: ClockLock | None, by: float) -> ClockLock | None:
     return replace(lock, since=lock.since + by, locked=_moved(lock.locked, by))
 
 
+def _moved_hold(hold: JobHold | None, by: float) -> JobHold | None:
+    """It lasts as long as it was to."""
+    if hold is None:
+        return None
+    moved = replace(hold, since=hold.since + by, until=hold.until + by, latest=hold.latest + by)
+    return replace(moved, over=_moved(hold.over, by))
+
+
 def _shift(draft: _Draft, by: float) -> None:
     """Move every time that an age is counted from; a time promised to a person stays."""
     for generation, agent in list(draft.agents.items()):
@@ -471,7 +516,7 @@ def _shift(draft: _Draft, by: float) -> None:
         doom = agent.doom
         if doom is not None:
             doom = replace(doom, at=doom.at + by, stepped=doom.stepped + by)
-        draft.agent(generation, **times, doom=doom)
+        draft.agent(generation, **times, doom=doom, hold=_moved_hold(agent.hold, by))
     for name, slot in list(draft.slots.items()):
         run = slot.failed_run
         if run is not None:
@@ -587,7 +632,11 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             known = draft.agents.get(generation)
             if known is not None:  # what is looked at from before then may show what it had made
                 draft.slot(known.slot, vacant_since=at)
-        case AgentRemoved(generation=generation):
-            draft.agents.pop(generation, None)
+        case AgentRemoved(at=at, generation=generation):
+            gone = draft.agents.pop(generation, None)
+            if (
+                gone is not None and gone.hold is not None
+            ):  # until now somebody may have been at its GPUs
+                draft.slot(gone.slot, vacant_since=at)
         case _:
             assert_never(fact)

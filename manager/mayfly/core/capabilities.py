@@ -28,6 +28,7 @@ class Capabilities:
     unkept: str = ""  # why none can; "": nobody said
     on_this_host: bool = True  # its containers see this host's directories, processes and GPUs
     keeps_files: bool = True  # the files of a container that has ended can be had
+    starts_again: bool = True  # a container that has ended may be started once more, as it was left
     gateway: bool = (
         True  # agents may have containers of their own, by a gateway that stands before it
     )

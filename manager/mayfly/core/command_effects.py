@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from mayfly.core import host_closing
+from mayfly.core import hold_effects, host_closing
 from mayfly.core.actions import action_name
 from mayfly.core.commands import (
     AttachAgent,
@@ -20,14 +20,17 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendHold,
     ExtendReservation,
     HealGpu,
+    HoldJob,
     LeaveHost,
     OpenGates,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseHold,
     ReleaseReservation,
     ReloadConfig,
     ReserveGpus,
@@ -74,18 +77,12 @@ from mayfly.core.reserving import ended as reservation_ended
 from mayfly.core.runs import Run
 from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Entry, Members, Refused, entries, members, run_entries
+from mayfly.core.workspace import WORKSPACE
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
 OF_EVERYBODY = (
-    SubmitJob
-    | SubmitRun
-    | ReserveGpus
-    | ExtendReservation
-    | ReleaseReservation
-    | CancelJobs
-    | AttachAgent
-    | DetachAgent
-    | PlanAhead
+    *(SubmitJob, SubmitRun, ReserveGpus, ExtendReservation, ReleaseReservation, CancelJobs),
+    *(AttachAgent, DetachAgent, PlanAhead, HoldJob, ExtendHold, ReleaseHold),
 )
 
 
@@ -138,7 +135,7 @@ def effects(command: Command, situation: Situation) -> CommandResult:
     if command.by.operator or isinstance(command, OF_EVERYBODY):
         return _permitted(command, situation)
     sentence = (
-        f"{command.by.name} may only submit jobs, reserve GPUs, read, and end or attach to what is "
+        f"{command.by.name} may only submit jobs, reserve GPUs, read, and end, hold or attach to what is "
         "their own"
     )
     return refusal(403, "forbidden", sentence)
@@ -162,6 +159,8 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _cancel(command, situation)
         case AttachAgent():
             return _attach(command, situation)
+        case HoldJob() | ExtendHold() | ReleaseHold():
+            return _hold(command, situation)
         case DetachAgent():
             return _detach(command, situation)
         case CordonSlots():
@@ -191,7 +190,7 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
 
 
 def _of_idle_host(command: CloseGates | LeaveHost | OpenGates, at: Situation) -> CommandResult:
-    found = host_closing.effects(command, at.config, at.desired, at.memory, at.now)
+    found = host_closing.effects(command, at.desired, at.memory, at.now)
     if isinstance(found, str):
         return refusal(409, "refused", found)
     return CommandResult(200, {}, found)
@@ -344,15 +343,43 @@ def _cancelled(job: Job, by: str, at: Situation) -> Iterator[Fact]:
 
 
 def _attach(command: AttachAgent, at: Situation) -> CommandResult:
-    """The agent with the job, where there is one that the caller may go into."""
-    agent = _of_slot(command, at) if command.is_slot else _of_job(command, at)
-    if isinstance(agent, CommandResult):
-        return agent
-    if not agent.busy or agent.container is None:
+    """The agent with the job, running or held, where there is one that the caller may go into."""
+    one = hold_effects.found(command, at.desired, at.memory, at.named)
+    if isinstance(one, hold_effects.No):
+        return refusal(one.status, one.kind, one.sentence)
+    agent = one.agent
+    if agent is None:
+        return refusal(409, "refused", f"job {command.to} is queued: it runs nowhere yet")
+    if not (agent.busy or agent.is_held) or agent.container is None:
         return refusal(409, "refused", f"the job in {agent.slot} has not begun yet: try again")
-    body = {"generation": agent.generation, "container": agent.container, "slot": agent.slot}
+    body: dict[str, object] = {
+        "generation": agent.generation,
+        "container": agent.container,
+        "slot": agent.slot,
+    }
+    if agent.is_held:
+        begins = WORKSPACE if agent.brings or agent.door else None
+        body |= {"held": True, "job": agent.job, "begins": begins}
     fact = AgentAttached(at.now, agent.generation, command.by.name, command.mark)
     return CommandResult(200, body, (fact,))
+
+
+def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> CommandResult:
+    found = hold_effects.found(command, at.desired, at.memory, at.named)
+    if isinstance(found, hold_effects.No):
+        return refusal(found.status, found.kind, found.sentence)
+    match command:
+        case HoldJob():
+            effect = hold_effects.held(command, found, at.desired, at.now)
+        case ExtendHold():
+            effect = hold_effects.extended(command, found, at.now)
+        case ReleaseHold():
+            effect = hold_effects.released(command, found, at.now)
+        case _:
+            assert_never(command)
+    if isinstance(effect, hold_effects.No):
+        return refusal(effect.status, effect.kind, effect.sentence)
+    return CommandResult(200, effect.body, effect.facts)
 
 
 def _detach(command: DetachAgent, at: Situation) -> CommandResult:
@@ -368,45 +395,6 @@ def _detach(command: DetachAgent, at: Situation) -> CommandResult:
         return CommandResult(200, {})
     fact = AgentDetached(at.now, generation, command.by.name, command.reason, command.mark)
     return CommandResult(200, {}, (fact,))
-
-
-def _of_job(command: AttachAgent, at: Situation) -> Agent | CommandResult:
-    job = at.memory.jobs.get(JobId(command.to))
-    if job is None:
-        known = at.named.get(command.to)
-        if not known:
-            return refusal(404, "no_such_job", f"there is no job {command.to}: see `mayfly jobs`")
-        if JobId(command.to) not in known:
-            sentence = f"{command.to} is a group: attach to one of its jobs"
-            return refusal(409, "refused", sentence)
-        return refusal(409, "ended", f"job {command.to} has ended already")
-    if not _may_enter(command, job):
-        return refusal(403, "forbidden", f"job {job.id} is not one of {command.by.name}'s")
-    agent = at.memory.agents.get(job.agent) if job.agent is not None else None
-    if agent is None:
-        return refusal(409, "refused", f"job {command.to} is queued: it runs nowhere yet")
-    return agent
-
-
-def _of_slot(command: AttachAgent, at: Situation) -> Agent | CommandResult:
-    names = _slots(at, (command.to,))
-    if isinstance(names, CommandResult):
-        return names
-    tenants = tenancies(at.memory.agents.values())
-    busy = [agent for agent in tenants.get(names[0], VACANCY).agents if agent.busy]
-    if not busy:
-        sentence = f"slot {command.to} has no job now; `mayfly shell {command.to}` opens what a job would see"
-        return refusal(409, "refused", sentence)
-    agent = busy[0]
-    if not _may_enter(command, at.memory.jobs.get(agent.job) if agent.job is not None else None):
-        sentence = f"the job in slot {agent.slot} is not one of {command.by.name}'s"
-        return refusal(403, "forbidden", sentence)
-    return agent
-
-
-def _may_enter(command: AttachAgent, job: Job | None) -> bool:
-    """Whether it is the caller's own; ``None``: a service's, whose owner nobody here knows."""
-    return command.by.operator or (job is not None and job.uid == command.by.uid)
 
 
 # -- slots -----------------------------------------------------------------------------------------

@@ -71,6 +71,8 @@ class SubmitJob:
     stdin: str | None = None  # digest of its standard input; None: it has none
     out: tuple[str, ...] = ()  # paths that are brought back, from where it starts or absolute
     image: str | None = None  # by name; None: the pool's own
+    hold: bool = False  # its container is held when it has ended
+    hold_seconds: float | None = None  # for how long; None: as its pool has it
     seen: Seen = field(default_factory=dict)
 
 
@@ -147,6 +149,35 @@ class AttachAgent:
     to: JobId | SlotName
     is_slot: bool
     mark: str = ""  # of all that is started there
+
+
+@dataclass(frozen=True, slots=True)
+class HoldJob:
+    """Have a job's container held once the job has ended; one that is held stays so."""
+
+    by: Caller
+    to: JobId | SlotName
+    is_slot: bool
+    seconds: float | None = None  # from its end; None: as its pool has it
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendHold:
+    """Have a held container stay for longer."""
+
+    by: Caller
+    to: JobId | SlotName
+    is_slot: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseHold:
+    """Give a held container up; of a job that runs, the wish that it be held."""
+
+    by: Caller
+    to: JobId | SlotName
+    is_slot: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +306,9 @@ Command: TypeAlias = (
     | ReleaseReservation
     | CancelJobs
     | AttachAgent
+    | HoldJob
+    | ExtendHold
+    | ReleaseHold
     | DetachAgent
     | CordonSlots
     | UncordonSlots

@@ -57,7 +57,8 @@ def slot_conditions(
     found = [
         one
         for row in rows
-        if (one := _condition(row, world, now, lines)) is not None
+        # (What a person wants to be held its row says.)
+        if row.held is None and (one := _condition(row, world, now, lines)) is not None
         if one[1] != refused.get(row.spec.pool.name)
     ]
     return grouped(found)

@@ -17,7 +17,7 @@ from mayfly.core.actions import Action, Enrol, MakeSandbox, Prepare
 from mayfly.core.agent_plan import limits_of
 from mayfly.core.booking import as_booked, lapses
 from mayfly.core.dispatch import Dispatches
-from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, kept_failure, sweep, unwanted
+from mayfly.core.ending import OUTPUTS_AWAITED, clear, end, sweep, unwanted
 from mayfly.core.facts import (
     AgentCreated,
     AgentDoomed,
@@ -28,6 +28,7 @@ from mayfly.core.facts import (
     SlotReleased,
     SlotUncordoned,
 )
+from mayfly.core.held_jobs import generations_held
 from mayfly.core.job_images import wanted_for
 from mayfly.core.keeping import deadline, keep
 from mayfly.core.memory import Agent, Memory
@@ -89,7 +90,7 @@ def decide(
     if world.containers is None:
         return Plan(wake=_next_doubt(world, memory, now))
     tenants = tenancies(memory.agents.values())
-    sandboxes = sandbox.sandboxes(world)
+    sandboxes = sandbox.sandboxes(world, generations_held(memory.agents.values()))
     gates = dispatch.gates(dispatches, memory, run_id, enrolling)
     view = View(
         desired=desired,
@@ -308,15 +309,12 @@ def _slot(draft: _Draft, spec: SlotSpec, tenancy: Tenancy) -> None:
 
 
 def _agents(draft: _Draft, view: View, spec: SlotSpec, tenancy: Tenancy) -> None:
-    kept = kept_failure(view, spec, tenancy)
-    if kept is not None and kept.exited is not None:
-        draft.wake(kept.exited + spec.pool.keep_failed)
     newer = len(tenancy.settled)
     for agent in tenancy.settled:
         newer -= 1
         crowded = newer >= OUTPUTS_AWAITED
         draft.take(belongings.clearing(view, agent), agent)
-        draft.take(clear(view, agent, spec, kept=agent is kept, crowded=crowded), agent)
+        draft.take(clear(view, agent, spec, crowded=crowded), agent)
     _hold_sick_gpus(draft, spec)
     own, standby = tenancy.own, tenancy.standby
     for agent in tenancy.agents:

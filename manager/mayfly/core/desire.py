@@ -413,7 +413,7 @@ def _removal(pool: PoolSpec, survey: Survey, *, embedded: bool) -> Removal:
     """Who removes ended containers. The engine takes the output along; an embedded job's is nowhere else."""
     if pool.removal is not None:
         return pool.removal
-    if embedded or pool.keep_failed or survey.removal_unsafe:
+    if embedded or pool.hold_failed or survey.removal_unsafe:
         return Removal.MANAGER
     return Removal.ENGINE
 

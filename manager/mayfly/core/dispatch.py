@@ -25,6 +25,7 @@ from types import MappingProxyType
 from mayfly.core.actions import AcquireJobs
 from mayfly.core.delivery import Delivery, JobCounts
 from mayfly.core.facts import AgentExited, Fact
+from mayfly.core.held_jobs import slots_held
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import (
     Condition,
@@ -278,10 +279,10 @@ def in_surplus(
     return frozenset(found)
 
 
-def _able(desired: Desired, memory: Memory, spec: SlotSpec) -> bool:
-    """Whether the slot can have a job, sooner or later."""
+def _able(desired: Desired, memory: Memory, spec: SlotSpec, held: AbstractSet[SlotName]) -> bool:
+    """Whether the slot can have a job, sooner or later; none that is held for a person."""
     known = memory.slot(spec.name)
-    if known.cordon is not None or known.held is not None:
+    if known.cordon is not None or known.held is not None or spec.name in held:
         return False
     return spec.name not in desired.obstacles and spec.name not in desired.undetermined
 
@@ -297,6 +298,7 @@ def acquisitions(
 ) -> list[AcquireJobs]:
     """The offered jobs that are acquired now: no more than agents stand at their gates without one."""
     found = []
+    held = slots_held(memory.agents.values()) if needs else frozenset()
     for pool, need in needs.items():
         known = dispatches[pool]
         if not known.offers or not known.in_session:
@@ -304,7 +306,7 @@ def acquisitions(
         free = -max(0, need)
         for spec in desired.slots:
             own = tenants.get(spec.name, VACANCY).own
-            if spec.pool.name == pool and own is not None and _able(desired, memory, spec):
+            if spec.pool.name == pool and own is not None and _able(desired, memory, spec, held):
                 at_gate = own.ready is not None and own.committed is None and own.doom is None
                 at_gate = at_gate and own.generation not in enrolling
                 cools = cooling(memory.slot(spec.name), now)
@@ -341,7 +343,8 @@ def _asked(
     if known.unsupported:
         return known, None, None
     slots = [spec for spec in desired.slots if spec.pool.name == pool]
-    able = {spec.name for spec in slots if _able(desired, memory, spec)}
+    held = slots_held(memory.agents.values())
+    able = {spec.name for spec in slots if _able(desired, memory, spec, held)}
     if memory.pause is not None:
         able = set()
     since = known.surplus_since if known.surplus_since is not None else now

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mayfly.core import held_jobs
 from mayfly.core.actions import Action, Dismiss, Forget, Remove, Signal, TakeResults
 from mayfly.core.facts import AgentStopStepped, ResultsTaken
 from mayfly.core.keeping import (
@@ -18,7 +19,7 @@ from mayfly.core.memory import Doom as Dooming
 from mayfly.core.model import Container, DoomReason, Phase, Removal, Results, SlotSpec, StopStep
 from mayfly.core.plan import STAY, Act, Doom, Stay, Verdict, View
 from mayfly.core.rosters import ORPHANED
-from mayfly.core.slots import DEADLINES, Tenancy, overdue, within
+from mayfly.core.slots import DEADLINES, overdue, within
 
 LETTING_GO = DEADLINES[Phase.ENDING].seconds or 60.0  # seconds for a service to let go of an agent
 HUNG = 6.0  # seconds for a client whose calls hang to heed each signal
@@ -115,28 +116,14 @@ def _climb(
     return Act((Signal(agent.generation, agent.slot, container.id, signal, why),), (stepped,))
 
 
-def kept_failure(view: View, spec: SlotSpec, tenancy: Tenancy) -> Agent | None:
-    """The slot's last failed agent, while its container is there for somebody to look at."""
-    if not tenancy.settled or spec.removal is not Removal.MANAGER:
-        return None
-    cordon = view.memory.slot(spec.name).cordon
-    if cordon is not None and cordon.drain:
-        return None
-    last = next((agent for agent in reversed(tenancy.settled) if agent.failed), None)
-    if last is None or last.exited is None or last.generation not in view.containers:
-        return None
-    return last if within(view.now, last.exited, spec.pool.keep_failed) else None
-
-
 def clear(
     view: View,
     agent: Agent,
     spec: SlotSpec | None,
     *,
-    kept: bool = False,
     crowded: bool = False,
 ) -> Verdict:
-    """What is left of an agent whose outcome is on disk; of one that is ``kept`` the container stays.
+    """What is left of an agent whose outcome is on disk; of one that is held the container stays.
 
     Where the manager removes it, it does so once the output is on disk, too, and what its job's owner wants
     of it; in a slot that is ``crowded`` with such containers it waits for neither any longer.
@@ -150,6 +137,9 @@ def clear(
     due = agent.committed is not None if keeps else not agent.clean
     registered = due and registered_at_service(agent)
     actions = _dismissal(view, agent, "its agent has ended", keep=keeps) if registered else ()
+    if agent.is_held:
+        waits = _output_wait(view, agent) if container is not None else None
+        return held_jobs.tended(view, agent, spec, container, actions, waits)
     if container is None:
         if registered:
             return Act(actions)
@@ -157,8 +147,6 @@ def clear(
             return STAY
         forget = Forget(agent.generation, agent.slot, "its container is gone", door=agent.door)
         return Act((forget,))
-    if kept:
-        return Act(actions)
     until = None if crowded else _removable(view, agent, spec, container)
     if until is not None:
         return Act(actions, until=until)
@@ -194,9 +182,16 @@ def _removable(
 ) -> float | None:
     """Until when the container of a settled agent stays where it is; ``None``: it may go now."""
     ours = agent.embedded if spec is None else spec.removal is Removal.MANAGER
+    if agent.hold is not None and container.live:
+        return None  # it was started once more: all that its job printed is on disk
     if container.live or not ours:
         exited = agent.exited or view.now
         return exited + SELF_REMOVAL if within(view.now, exited, SELF_REMOVAL) else None
+    return _output_wait(view, agent)
+
+
+def _output_wait(view: View, agent: Agent) -> float | None:
+    """Until when an ended container stays as it is for its output; ``None``: nobody waits for it any more."""
     if agent.generation in view.world.outputs_kept or agent.container is None:
         return None  # what a manager that died was making nobody follows
     over = view.world.over.get(agent.generation, view.now)

@@ -220,6 +220,50 @@ class AgentExited:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldAsked:
+    """hold.asked: a person wants the container to be held when its job has ended."""
+
+    at: float
+    seconds: float  # for how long, from that end
+    by: str
+    generation: Generation | None = None  # whose job is a service's; None: the job is named
+    job: JobId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AgentHeld:
+    """agent.held: its job has ended, and its container stays with its GPUs for a person."""
+
+    at: float
+    generation: Generation
+    user: str  # for whom; "": for operators
+    uid: int | None  # theirs; None: operators alone
+    until: float
+    latest: float  # it is not held beyond that
+
+
+@dataclass(frozen=True, slots=True)
+class HoldExtended:
+    """hold.extended: it is held for longer."""
+
+    at: float
+    generation: Generation
+    until: float
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class HoldEnded:
+    """hold.ended: it is held no longer, and its container goes."""
+
+    at: float
+    generation: Generation
+    reason: str
+    by: str | None = None  # None: Mayfly itself
+    job: JobId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResultsTaken:
     """results.taken: what its job's owner wants of its container is kept, or it is known why not."""
 
@@ -666,6 +710,9 @@ AgentFact: TypeAlias = (
 )
 
 
+HoldFact: TypeAlias = HoldAsked | AgentHeld | HoldExtended | HoldEnded
+
+
 SlotFact: TypeAlias = (
     SlotCooled
     | SlotRecovered
@@ -702,6 +749,7 @@ Fact: TypeAlias = (
     AgentFact
     | AgentAttached
     | AgentDetached
+    | HoldFact
     | SlotFact
     | ClocksFact
     | JobSubmitted

@@ -289,7 +289,8 @@ class Gpus:
         busy = {
             uuid
             for agent in memory.agents.values()
-            if agent.committed is not None and (agent.owes or not agent.settled)
+            if agent.committed is not None
+            and (agent.owes or agent.hold is not None or not agent.settled)
             for uuid in agent.lease
         }
         ends = dict(self.left)
@@ -320,7 +321,11 @@ class Gpus:
             agent for agent in memory.agents.values() if agent.lease and agent.container is not None
         ]
         containers = {one.container: one.slot for one in holders if one.container is not None}
-        standing = {one.container for one in holders if one.container and not one.settled}
+        standing = {
+            one.container
+            for one in holders
+            if one.container and (not one.settled or one.hold is not None)
+        }
         makers = {agent.generation: agent.slot for agent in holders if agent.door}
         alive = {agent.generation for agent in holders if agent.lingers}
         shown = self._shown()
@@ -493,7 +498,7 @@ def _tenant(spec: SlotSpec, first: float, memory: Memory, left: Mapping[str, flo
     ends = (own, *(left.get(uuid) for uuid in spec.lease if not shared))
     at_work = any(
         agent.committed is not None
-        and (agent.owes or not agent.settled)
+        and (agent.owes or agent.hold is not None or not agent.settled)
         and set(agent.lease) & set(spec.lease)
         for agent in memory.agents.values()
     )

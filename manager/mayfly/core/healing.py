@@ -22,6 +22,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.gpu_health import ForeignContainer, Reading, foreign_containers_on_lease, physical
 from mayfly.core.gpus import Gpus
+from mayfly.core.held_jobs import OPERATORS
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Heal, Memory
 from mayfly.core.model import (
@@ -34,7 +35,6 @@ from mayfly.core.model import (
     SlotSpec,
     World,
 )
-from mayfly.core.naming import shown
 from mayfly.core.quantities import spoken_age
 from mayfly.core.slots import within
 
@@ -99,7 +99,12 @@ class Scene:
             agent
             for agent in self.memory.agents.values()
             if wanted.intersection(agent.lease)
-            and (not agent.settled or agent.owes or agent.generation in containers)
+            and (
+                not agent.settled
+                or agent.owes
+                or agent.hold is not None
+                or agent.generation in containers
+            )
         ]
 
 
@@ -205,7 +210,7 @@ def _refusals(
     yield from _processes(scene, reading, devices)
     for uuid, foreign in foreign_containers_on_lease(devices, scene.known, scene.foreign):
         yield f"container {foreign.name}, which is not Mayfly's, was given {uuid}: end it"
-    yield from (why for agent in agents if (why := _at_work(scene, agent)) is not None)
+    yield from (why for agent in agents if (why := _at_work(agent)) is not None)
     yield from (
         f"{one.uuid}, which has to be reset with {members[0].uuid}, does not answer"
         for one in members[1:]
@@ -242,21 +247,17 @@ def _processes(scene: Scene, reading: Reading, devices: Sequence[str]) -> Iterat
 def _is_agents(scene: Scene, container: ContainerId | None) -> bool:
     """Whether an agent has it that is not over: what it does is told of the agent."""
     return container is not None and any(
-        agent.container == container and not agent.settled for agent in scene.memory.agents.values()
+        agent.container == container and (not agent.settled or agent.hold is not None)
+        for agent in scene.memory.agents.values()
     )
 
 
-def _at_work(scene: Scene, agent: Agent) -> str | None:
+def _at_work(agent: Agent) -> str | None:
     """Why an agent is in the way that cannot be ended; ``None`` where it is not, or can be."""
     if agent.settled:
-        pool = next(
-            (spec.pool for spec in scene.desired.slots if spec.name == agent.slot),
-            None,
-        )
-        kept = pool is not None and agent.failed and agent.exited is not None
-        if kept and pool is not None and within(scene.now, agent.exited or 0.0, pool.keep_failed):
-            name = shown(agent.container) if agent.container is not None else agent.generation
-            return f"slot {agent.slot} keeps the container of a failed agent, {name}, for a look"
+        if agent.hold is not None:
+            whom = agent.hold.user or OPERATORS
+            return f"slot {agent.slot} is held for {whom}: mayfly release {agent.slot}"
         return f"slot {agent.slot} still has an ended agent's container" if agent.owes else None
     if has_no_job(agent):
         return None

@@ -13,14 +13,13 @@ from mayfly.core.facts import Fact, HostClosing, HostKept, HostPausing, HostRetu
 from mayfly.core.facts import SlotUncordoned as Uncordoned
 from mayfly.core.idleness import CLOSER, kept, work
 from mayfly.core.memory import Cordon, Memory
-from mayfly.core.model import Config, Desired
+from mayfly.core.model import Desired
 
 NOTE = "this host has nothing to do and is about to be paused"
 
 
 def effects(
     command: CloseGates | LeaveHost | OpenGates,
-    config: Config,
     desired: Desired,
     memory: Memory,
     now: float,
@@ -28,17 +27,17 @@ def effects(
     """What is to be on disk; a sentence says why it is not done."""
     match command:
         case CloseGates(since=since):
-            refused = why_not(config, memory, now)
+            refused = why_not(memory, now)
             return refused or (HostClosing(now, since), *_closed(desired, memory, now))
         case LeaveHost(since=since):
-            return why_not(config, memory, now) or (HostPausing(now, since),)
+            return why_not(memory, now) or (HostPausing(now, since),)
         case OpenGates():
             return (*_told(command, now), *opened(memory, now))
 
 
-def why_not(config: Config, memory: Memory, now: float) -> str:
+def why_not(memory: Memory, now: float) -> str:
     """Why the host stays; ``""``: it need not. The loop asks: nothing comes between this and the facts."""
-    found = (*work(memory), *kept(memory, config.pools, now))
+    found = (*work(memory), *kept(memory, now))
     return found[0].text if found else ""
 
 

@@ -22,8 +22,9 @@ from mayfly.core.facts import (
     JobEnded,
     JobSubmitted,
 )
+from mayfly.core.held_jobs import OPERATORS
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import Phase, PoolName, PoolSpec, SlotSpec
+from mayfly.core.model import Phase, PoolName, SlotSpec
 from mayfly.core.quantities import spoken_age
 from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.state import State
@@ -62,7 +63,7 @@ def reasons(state: State, now: float) -> tuple[Reason, ...]:
         *_waiting(state, now),
         *_services(state),
         *_unsettled(state),
-        *kept(state.memory, state.config.pools, now),
+        *kept(state.memory, now),
         *_others_on_gpus(state),
     )
 
@@ -86,7 +87,7 @@ def work(memory: Memory) -> Iterator[Reason]:
             yield Reason(Kind.WORK, f"GPU {heal.gpu} is being reset")
 
 
-def kept(memory: Memory, pools: Iterable[PoolSpec], now: float) -> Iterator[Reason]:
+def kept(memory: Memory, now: float) -> Iterator[Reason]:
     """Who wants the host though it has nothing to do: the one place for what people hold of it."""
     if memory.pause is not None:
         text = f"the manager is paused by {memory.pause.by}, and touches nothing"
@@ -100,14 +101,12 @@ def kept(memory: Memory, pools: Iterable[PoolSpec], now: float) -> Iterator[Reas
             soon = spoken_age(max(0.0, one.start - now))
             text = f"{one.owner} has reserved {_gpus(one.gpus)} of pool {one.pool} in {soon}"
             yield Reason(Kind.KEPT, text)
-    by_name = {pool.name: pool for pool in pools}
     for agent in memory.agents.values():
         for visit in agent.attached:
             yield Reason(Kind.KEPT, f"{visit.by} is attached in slot {agent.slot}")
-        pool = by_name.get(agent.pool)
-        if pool is not None and (left := _keeps_failure(agent, pool, now)) > 0:
-            text = f"slot {agent.slot} keeps a failed job's container for {spoken_age(left)}"
-            yield Reason(Kind.KEPT, text)
+        if agent.hold is not None:
+            whom, left = agent.hold.user or OPERATORS, spoken_age(agent.hold.until - now)
+            yield Reason(Kind.KEPT, f"slot {agent.slot} is held for {whom} for {left}")
     for name, known in memory.slots.items():
         if known.cordon is not None and known.cordon.note == BY_HAND:
             yield Reason(Kind.KEPT, f"{known.cordon.by} uses slot {name} by hand")
@@ -138,12 +137,6 @@ def _others_on_gpus(state: State) -> Iterator[Reason]:
             if not (process.gone or process.pid in told or ours.has(process)):
                 told.add(process.pid)
                 yield Reason(Kind.KEPT, f"{process.named}, which is no agent's, computes on {uuid}")
-
-
-def _keeps_failure(agent: Agent, pool: PoolSpec, now: float) -> float:
-    if not agent.failed or agent.exited is None or agent.container is None:
-        return 0.0
-    return agent.exited + pool.keep_failed - now
 
 
 def _waiting(state: State, now: float) -> Iterator[Reason]:

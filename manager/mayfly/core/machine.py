@@ -40,6 +40,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.gpus import Gpus
 from mayfly.core.healing import Healing, Scene, heal
+from mayfly.core.held_jobs import with_holds
 from mayfly.core.job_images import asked_for
 from mayfly.core.memory import Heal, Memory
 from mayfly.core.model import (
@@ -197,7 +198,9 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
     for _ in range(ROUNDS):
         busy = frozenset(state.in_flight) | {action.subject for action in actions}
         noticed = charged(notice(memory, world, now, judge, busy), memory, half_life)
-        noticed = turns.charged(noticed, memory, state.config.pools)
+        noticed = turns.charged(
+            with_holds(noticed, memory, state.desired.slots, now), memory, state.config.pools
+        )
         dispatches = dispatch.after(dispatches, noticed, memory, now)
         memory = apply(memory, noticed)
         gpus, world = gpus.judged(state.desired, memory, world, now)
@@ -353,7 +356,9 @@ def _is_quiet(state: State, memory: Memory) -> bool:
     if not all(container.live for container in containers.values()):
         return False
     agents = memory.agents.values()
-    return not any(agent.busy or agent.doom or agent.settled for agent in agents)
+    return not any(
+        agent.busy or agent.doom or (agent.settled and not agent.is_held) for agent in agents
+    )
 
 
 def _mounts_are_due(state: State, now: float) -> bool:

@@ -64,6 +64,26 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldWish:
+    """That a job's container is to be held once the job has ended."""
+
+    seconds: float  # from that end
+    by: str  # who asked
+
+
+@dataclass(frozen=True, slots=True)
+class JobHold:
+    """That the container of a job that has ended stays, with its GPUs, for a person to go into."""
+
+    user: str  # for whom; "": for operators
+    uid: int | None  # theirs; None: operators alone
+    since: float
+    until: float
+    latest: float  # it is not held beyond that
+    over: float | None = None  # when it was given up, or its time was over; None: it is held
+
+
+@dataclass(frozen=True, slots=True)
 class Agent:
     """One container's life in a slot, as far as it has come."""
 
@@ -120,6 +140,14 @@ class Agent:
     made: bool = False  # it has ended, and may have left some, or a network or a volume
     allocation: str = ""  # its lease as an allocation, by `identity`; "": Slurm has not given it
     cleared: float | None = None  # when all of that was gone; None: it is not, or there was nothing
+    hold_wish: HoldWish | None = None  # of a service's job; one of the queue has its own
+    # None: it was never held. It stays when that is over: until its container is gone somebody may be there.
+    hold: JobHold | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether its container stays for a person."""
+        return self.hold is not None and self.hold.over is None
 
     @property
     def owes(self) -> bool:
@@ -270,6 +298,9 @@ class Job:
     image: str | None = None  # by name, of its agent; None: its pool's own
     # by name, of the container that it runs in; None: it runs in its agent itself
     container: str | None = None
+    hold: HoldWish | None = (
+        None  # its container is held when it has ended; None: where its pool says so
+    )
 
     @property
     def brings(self) -> bool:

@@ -366,7 +366,10 @@ class PoolSpec:
     images_keep: float | None = field(default=14 * 24 * 3600.0, metadata=UNBAKED)
     standby: bool = field(default=True, metadata=UNBAKED)
     removal: Removal | None = None  # None: see core/desire.py
-    keep_failed: float = field(default=0.0, metadata=UNBAKED)
+    # seconds for which the container of a job that failed is held for its owner
+    hold_failed: float = field(default=0.0, metadata=UNBAKED)
+    # seconds for which one is held at most, however often somebody asks for more; 0: none is held
+    hold_most: float = field(default=8 * 3600.0, metadata=UNBAKED)
     share: bool = field(default=False, metadata=UNBAKED)
     # "in turn": pools that say so may have the same GPUs, one after the other
     exclusive: Literal["always", "in turn"] = field(default="always", metadata=UNBAKED)

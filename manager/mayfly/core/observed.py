@@ -291,6 +291,12 @@ class Observed:
             result, generation, replace(known, name=name) if known is not None else None
         )
 
+    def started_again(self, result: int, generation: Generation) -> Observed:
+        """We have started a container that had ended."""
+        known = (self.world.containers or {}).get(generation)
+        runs = replace(known, state=ContainerState.RUNNING) if known is not None else None
+        return self._changed(result, generation, runs)
+
     def frozen(self, result: int, generation: Generation, *, frozen: bool) -> Observed:
         """We have frozen a container, or let it go on."""
         known = (self.world.containers or {}).get(generation)

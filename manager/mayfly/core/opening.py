@@ -12,7 +12,7 @@ from mayfly.core import belongings, bench_lane, mounts, naming
 from mayfly.core.actions import Enrol, Open, Rename
 from mayfly.core.allocations import fits
 from mayfly.core.booking import book
-from mayfly.core.ending import kept_failure, registered_at_service
+from mayfly.core.ending import registered_at_service
 from mayfly.core.facts import GateOpening
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import (
@@ -177,7 +177,7 @@ def why_shut(
         return STAY
     if view.world.resetting.intersection(agent.lease):
         return STAY
-    if not _is_given_its_gpus(view, spec, agent):
+    if _is_held(view, spec, tenancy) or not _is_given_its_gpus(view, spec, agent):
         return STAY
     if belongings.in_the_way(view, spec, tenancy) or belongings.gateway_is_missing(view, spec):
         return STAY
@@ -204,6 +204,16 @@ def why_shut(
     return STAY
 
 
+def _is_held(view: View, spec: SlotSpec, tenancy: Tenancy) -> bool:
+    """Whether a person may be in the container of an earlier job of the slot; for a job that is to have the
+    host to itself, of any.
+    """
+    if any(other.hold is not None for other in tenancy.settled):
+        return True
+    alone = spec.bench is not None and spec.bench.others_idle
+    return alone and any(other.hold is not None for other in view.memory.agents.values())
+
+
 def _is_given_its_gpus(view: View, spec: SlotSpec, agent: Agent) -> bool:
     """Whether it is the slot's turn on them, or Slurm has given them for as long as a job may last; and none
     is reserved for somebody.
@@ -227,8 +237,6 @@ def _has_its_gpus(
     """Whether the agent's GPUs are its own, healthy, and what it sees."""
     if any(may_run(view.world, view.containers, other) for other in tenancy.settled):
         return False
-    if kept_failure(view, spec, tenancy) is not None:
-        return False  # its GPUs stay as they are until somebody has looked
     word, probe = view.world.gpu_verdicts.get(spec.name), view.world.probes.get(agent.generation)
     if word is None or not word.fit or probe is None or not probe.sees:
         return False
@@ -276,13 +284,13 @@ def leased(
     memory: Memory, world: World, containers: Mapping[Generation, Container]
 ) -> dict[str, list[Agent]]:
     """Who may be at work on each GPU: agents whose gate was being opened and whose container may run, or one
-    that they have made.
+    that they have made, and those that are held, until their container is gone.
     """
     found: dict[str, list[Agent]] = {}
     for agent in memory.agents.values():
         if agent.committed is None:
             continue
-        if agent.lingers or may_run(world, containers, agent):
+        if agent.hold is not None or agent.lingers or may_run(world, containers, agent):
             for uuid in agent.lease:
                 found.setdefault(uuid, []).append(agent)
     return found

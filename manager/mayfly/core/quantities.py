@@ -130,6 +130,12 @@ def day_of(seconds: float, zone: tzinfo) -> date:
     return datetime.fromtimestamp(at, zone).date()
 
 
+def time_of_day(seconds: float, zone: tzinfo, *, day: bool = False) -> str:
+    """``14:05`` in that zone, after the ``day`` of the week where that is wanted; total, as ``rfc3339``."""
+    at = min(max(86400.0, seconds), LATEST - 86400.0)
+    return datetime.fromtimestamp(at, zone).strftime("%a %H:%M" if day else "%H:%M")
+
+
 def parse_time(text: str) -> float:
     """Seconds since the epoch of an RFC 3339 time or a date (UTC); else ``ValueError``."""
     seconds = moment(text)

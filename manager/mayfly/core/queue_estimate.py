@@ -82,6 +82,11 @@ def room_of(
     """
     running = {job.slot: job for job in memory.jobs.values() if job.slot and job.pool == pool}
     running |= {slot: memory.jobs[job] for job, slot in memory.booked.items() if job in memory.jobs}
+    held = {
+        agent.slot: agent.hold.until
+        for agent in memory.agents.values()
+        if agent.hold is not None and agent.pool == pool
+    }
     free: list[float] = []
     takes_jobs = busy = others = 0
     for spec in desired.slots:
@@ -94,6 +99,10 @@ def room_of(
             others += 1
             continue
         takes_jobs += 1
+        if job is None and spec.name in held:
+            busy += 1
+            free.append(max(now, held[spec.name]))
+            continue
         if job is None:
             free.append(now)
             continue

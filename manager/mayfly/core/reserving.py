@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from mayfly.core import bench_lane
 from mayfly.core.booking import unbookable
-from mayfly.core.ending import kept_failure
 from mayfly.core.facts import (
     AgentDoomed,
     Fact,
@@ -129,7 +128,7 @@ def ground(
         if not spec.lease:
             continue
         tenancy = tenants.get(spec.name, VACANCY)
-        if kept_failure(view, spec, tenancy) is not None or spec.name in _unowned(view):
+        if tenancy.held is not None or spec.name in _unowned(view):
             busy.update(spec.lease)
     return Ground(
         frozenset(busy), {uuid: tuple(agents) for uuid, agents in waiting.items()}, is_alone

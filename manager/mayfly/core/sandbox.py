@@ -79,11 +79,11 @@ class Sandboxes:
     inside: frozenset[ContainerId | None]  # those in whose namespaces a process of an agent may be
 
 
-def sandboxes(world: World) -> Sandboxes:
-    """Those of that world."""
+def sandboxes(world: World, held: AbstractSet[Generation] = frozenset()) -> Sandboxes:
+    """Those of that world; in the containers of ``held`` agents somebody may be, whatever else is known."""
     there = sorted(world.holders.values(), key=_age)
     usable = [one for one in there if one.live and one.id not in world.spoilt]
-    inside = _inhabited(world)
+    inside = _inhabited(world, held)
     empty = [one for one in usable if one.id not in inside]
     return Sandboxes(
         frozenset(one.id for one in usable),
@@ -98,11 +98,12 @@ def _age(holder: Container) -> tuple[float, Generation]:
     return holder.created, holder.generation
 
 
-def _inhabited(world: World) -> frozenset[ContainerId | None]:
+def _inhabited(world: World, held: AbstractSet[Generation]) -> frozenset[ContainerId | None]:
     return frozenset(
         one.sandbox
         for one in (world.containers or {}).values()
-        if one.live and one.generation not in world.ended and one.generation not in world.deaths
+        if one.generation in held
+        or (one.live and one.generation not in world.ended and one.generation not in world.deaths)
     )
 
 

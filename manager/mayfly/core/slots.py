@@ -25,7 +25,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from mayfly.core import naming
 from mayfly.core.doubling import doubling
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
@@ -69,6 +68,7 @@ BACKOFF_FIRST = 1.0
 BACKOFF_MOST = 300.0
 TRIAL_FIRST = 30.0  # seconds between a refused agent and the next
 TRIAL_MOST = 300.0
+HOLD_NOTE = "held for a person"  # where nobody has said the time of day
 SHORT_IMAGE = len("sha256:") + 12
 UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration no longer has
 UNSEEN_MARGIN = (
@@ -235,6 +235,8 @@ class Tenancy:
     standby: Agent | None = field(init=False)
     # Agents that are over and not yet forgotten.
     settled: tuple[Agent, ...] = field(init=False)
+    # Of these the one whose container a person may be in.
+    held: Agent | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Tell them apart once: a step asks many times."""
@@ -243,6 +245,8 @@ class Tenancy:
         object.__setattr__(self, "own", rest[0] if rest else None)
         object.__setattr__(self, "standby", rest[1] if len(rest) > 1 else None)
         object.__setattr__(self, "settled", over)
+        held = next((agent for agent in over if agent.hold is not None), None)
+        object.__setattr__(self, "held", held)
 
 
 VACANCY = Tenancy(())
@@ -272,6 +276,7 @@ class SlotStatus:
     standby_phase: Phase | None
     confirmed_by: str | None  # None: nothing confirms it
     configured: bool = True  # False: the configuration has no such slot any more
+    held: Agent | None = None  # whose job has ended, and whose container a person may be in
 
 
 def status_of(
@@ -286,13 +291,17 @@ def status_of(
         phase = phase_of(own, own=True)
         since = _slot_since(own, phase, known)
         note = _note(own, phase) or _unseen_note(spec, known, own, now)
-        note = note or _owed_note(tenancy) or _kept_note(spec, tenancy, now)
+        note = note or _owed_note(tenancy)
         if known.held is not None and phase in (Phase.PREPARING, Phase.ARMED):
             phase, since, note = Phase.HELD, known.vacant_since, known.held  # one is tried
         if known.booking is not None and not note:
             note = f"made ready for job {known.booking.job}: image {known.booking.image}"
         if spec.name in desired.image_blocked and not note:
             note = f"the last of its image: {desired.obstacles[spec.name]}"
+    held = tenancy.held
+    if held is not None and held.hold is not None:
+        phase, since = Phase.HELD, held.hold.since
+        note = HOLD_NOTE if held.is_held else "is held no longer: its container goes"
     standby = tenancy.standby
     return SlotStatus(
         spec=spec,
@@ -305,6 +314,7 @@ def status_of(
         leftover=tenancy.settled[0] if tenancy.settled else None,
         standby_phase=phase_of(standby, own=False) if standby is not None else None,
         confirmed_by=_confirmed_by(own, phase, spec),
+        held=held,
     )
 
 
@@ -392,17 +402,6 @@ def _owed_note(tenancy: Tenancy) -> str:
     """That its agent waits until what the last one has made is gone."""
     owes = any(agent.owes for agent in tenancy.settled)
     return "waits until what the last job's containers left is removed" if owes else ""
-
-
-def _kept_note(spec: SlotSpec, tenancy: Tenancy, now: float) -> str:
-    """That a failed agent's container is kept for a look, and the slot's GPUs with it."""
-    for agent in reversed(tenancy.settled):
-        if agent.failed and agent.exited is not None and agent.container is not None:
-            left = agent.exited + spec.pool.keep_failed - now
-            if left > 0:
-                what = "; its GPUs wait" if spec.lease else ""
-                return f"failed agent kept for {left / 60:.0f} min: {naming.shown(agent.container)}{what}"
-    return ""
 
 
 def _note(agent: Agent, phase: Phase) -> str:

@@ -15,9 +15,10 @@ from math import prod
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
 from mayfly.core.contained_job import contains
 from mayfly.core.desire import problem_with_job_image
+from mayfly.core.held_jobs import usual, why_not_submitted
 from mayfly.core.images import parse
 from mayfly.core.job_images import allows, offers
-from mayfly.core.memory import Job, Memory
+from mayfly.core.memory import HoldWish, Job, Memory
 from mayfly.core.model import (
     Config,
     Desired,
@@ -123,9 +124,17 @@ def entries(
             out=command.out,
             image=_agents_image(pool, command.image),
             container=_containers_image(pool, command.image),
+            hold=_hold(command, pool),
         )
         found.append(Entry(job, payload))
     return _with_room(found, memory, by) or tuple(found)
+
+
+def _hold(command: SubmitJob, pool: PoolSpec) -> HoldWish | None:
+    """What is wished of its container once it has ended; ``None``: as its pool has it."""
+    if not command.hold:
+        return None
+    return HoldWish(command.hold_seconds or usual(pool), command.by.name)
 
 
 def _agents_image(pool: PoolSpec, image: str | None) -> str | None:
@@ -206,6 +215,11 @@ def unfit(
     command: SubmitJob, pools: Iterable[PoolSpec], desired: Desired, unsent: tuple[str, ...]
 ) -> Refused | None:
     """Why the job cannot bring, or have brought back, what it is to."""
+    pools = list(pools)
+    if command.hold:
+        unheld = why_not_submitted(pools, desired.slots, command.hold_seconds)
+        if unheld is not None:
+            return Refused(409, "refused", unheld)
     if unsent:
         sentence = f"{unsent[0][:12]} is not kept of {command.by.name} (any more): send it again"
         return Refused(409, "no_such_workspace", sentence)

@@ -28,6 +28,7 @@ from mayfly.core.actions import (
     RemoveSandbox,
     Rename,
     SetSchedulable,
+    StartAgain,
     Subject,
     TakeResults,
     Thaw,
@@ -59,6 +60,7 @@ from mayfly.core.facts import (
     WaitingCancelling,
 )
 from mayfly.core.healing import after_reset
+from mayfly.core.held_jobs import not_started
 from mayfly.core.isolation import Isolation
 from mayfly.core.model import (
     Config,
@@ -631,6 +633,8 @@ class Draft:
             case Remove(generation=generation):
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
+            case StartAgain(generation=generation):
+                self._set(observed=state.observed.started_again(state.results, generation))
             case TakeResults(generation=generation, job=job):
                 self._pend(ResultsTaken(now, generation, job, done.results))
             case Clear() | Forget():
@@ -811,6 +815,11 @@ class Draft:
                 self._not_handled(action, failure)
             case MakeSandbox() | CheckSandbox():
                 self._without_sandbox(action, failure)
+            case StartAgain(generation=generation) if agent is not None:
+                over = not_started(agent, failure.text, lasting=lasting, now=now)
+                if over is not None:
+                    self._pend(over)
+                self._rest(subject, now + (failure.retry_after or REST))
             case TakeResults(generation=generation, job=job) if lasting:
                 told = Results(left_out=(f"all of it: {failure.text}",))
                 self._pend(ResultsTaken(now, generation, job, told))

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 from mayfly.core import belongings, naming
 from mayfly.core.dispatch import Dispatches
-from mayfly.core.ending import kept_failure
 from mayfly.core.facts import Fact, TurnAwaited
 from mayfly.core.memory import Agent, Memory, SlotMemory
 from mayfly.core.model import (
@@ -79,7 +78,7 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
         return NO_TURN, facts
     jobs = {name: count or 0 for name, count in waiting.items()}
     used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
-    busy = wants.leased.keys() | _kept_for_a_look(view, wants, specs) | _of_forgotten(view)
+    busy = wants.leased.keys() | _of_forgotten(view)
     return decided(pools, seats, jobs, used, busy), []
 
 
@@ -125,16 +124,6 @@ def _waiting(view: View, wants: Wants, pool: PoolSpec) -> int | None:
     return max(0, wants.gates.get(pool.name, 0))
 
 
-def _kept_for_a_look(view: View, wants: Wants, specs: Iterable[SlotSpec]) -> set[str]:
-    """The GPUs of failed agents that somebody may want to see as they were left."""
-    return {
-        uuid
-        for spec in specs
-        if kept_failure(view, spec, wants.tenants.get(spec.name, VACANCY)) is not None
-        for uuid in spec.lease
-    }
-
-
 def _of_forgotten(view: View) -> set[str]:
     """The GPUs of slots where what a forgotten agent has made may be at work; all where its slot is gone."""
     slots = belongings.forgotten(view)
@@ -151,6 +140,8 @@ def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:
     if not spec.lease or (own is not None and own.committed is not None):
         return None  # it has its turn
     ready = own is not None and _stands_ready(view, spec, own)
+    if any(one.hold is not None for one in wants.tenants.get(spec.name, VACANCY).settled):
+        return None  # somebody may be in it
     if _is_barred(view, spec, known, ready=ready):
         return None
     if not ready and not _is_made(view, own, known):

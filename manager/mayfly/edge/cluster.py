@@ -272,6 +272,11 @@ def _limits(pool: model.PoolSpec) -> tuple[Row, ...]:
             '"engine" has no equivalent: nothing there removes an ended pod in time',
         ),
         (
+            ("hold_failed",),
+            bool(pool.hold_failed),
+            "has no equivalent: a pod that has ended is not started again, and its files go with it",
+        ),
+        (
             ("containers",),
             pool.containers,
             "has no equivalent: a cluster has no Engine that a job could ask for a container",

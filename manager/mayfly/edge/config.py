@@ -471,8 +471,15 @@ class PoolTable(Table):
         "who removes ended containers; absent: of the embedded queue the manager, once it has the output; "
         "else the engine where it can",
     )
-    keep_failed: Duration = key(
-        model.PoolSpec, "keep_failed", "how long a failed agent's container is kept for a look"
+    hold_failed: Duration = key(
+        model.PoolSpec,
+        "hold_failed",
+        "how long the container of a job that failed is held, with its GPUs, for its owner to go into",
+    )
+    hold_most: Duration = key(
+        model.PoolSpec,
+        "hold_most",
+        "how long one is held at most, however it was asked for; 0: none is",
     )
     share: bool = key(model.PoolSpec, "share", "let its GPUs be in other slots too")
     exclusive: Literal["always", "in turn"] = key(

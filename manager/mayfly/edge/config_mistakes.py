@@ -14,6 +14,7 @@ from mayfly.core.isolation import OPEN_NETWORKS
 from mayfly.core.job_images import matches
 from mayfly.core.mounts import cache_above, profile
 from mayfly.core.naming import GENERATION_LENGTH, REGISTERED_LENGTH
+from mayfly.core.quantities import written_duration
 from mayfly.core.reserved_paths import beneath, cache_target_problem, source_problem, unaliased
 from mayfly.edge import page_values
 from mayfly.edge.mistakes import nearest
@@ -89,11 +90,7 @@ def _pool_contradictions(
         yield ("limits", "memory"), "must be at least 6MiB: in less no container starts"
     if pool.limits.shm and pool.limits.memory and pool.limits.shm > pool.limits.memory:
         yield ("limits", "shm"), "is larger than memory, and counts towards it"
-    if pool.keep_failed and pool.removal is model.Removal.ENGINE:
-        yield (
-            ("removal",),
-            'is "engine", which keeps nothing: leave it out where there is keep_failed',
-        )
+    yield from _holds(pool)
     yield from _waiting(pool, providers)
     yield from _security(pool)
     yield from _containers(pool)
@@ -106,6 +103,23 @@ def _pool_contradictions(
     yield from _heal(pool)
     yield from _bench(pool, providers)
     yield from _reserve(pool)
+
+
+def _holds(pool: model.PoolSpec) -> Iterator[tuple[Where, str]]:
+    """Where there is nothing to be held of a failed job."""
+    if not pool.hold_failed:
+        return
+    if pool.removal is model.Removal.ENGINE:
+        yield (
+            ("removal",),
+            'is "engine", which keeps nothing: leave it out where there is hold_failed',
+        )
+    if pool.security.read_only:
+        text = "keeps nothing with security.read_only: a job's files are in memory, and go with its processes"
+        yield ("hold_failed",), text
+    if pool.hold_failed > pool.hold_most:
+        most = written_duration(pool.hold_most)
+        yield ("hold_failed",), f"is more than hold_most ({most}), for which one is held at most"
 
 
 def _bench(pool: model.PoolSpec, providers: Sequence[str]) -> Iterator[tuple[Where, str]]:

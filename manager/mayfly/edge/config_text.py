@@ -25,7 +25,14 @@ SIZES = frozenset(
 )
 DURATIONS = frozenset(
     (
-        *("job_timeout", "idle_recycle", "images_keep", "keep_failed", "fair_share_half_life"),
+        *(
+            "job_timeout",
+            "idle_recycle",
+            "images_keep",
+            "hold_failed",
+            "hold_most",
+            "fair_share_half_life",
+        ),
         *("stuck_after", "cancel_stuck"),
         *("after", "timeout", "logins", "gone_within"),
         *("time_limit", "wait", "retry", "idle", "look"),

@@ -1,4 +1,4 @@
-"""Keys of a provider that stand in the pool itself, as they all did once: read as if they stood in its table.
+"""Keys by which something was said once: those of a provider in the pool itself, and those renamed since.
 
 For each there is one sentence that says the new line. Nothing of a value is looked at here.
 """
@@ -11,6 +11,9 @@ from typing import Any
 
 from mayfly.edge.provider_keys import ProviderKeys
 from mayfly.edge.sources import Merged, Tree, Where
+
+# Keys of a pool that have another name now.
+RENAMED = {"keep_failed": "hold_failed"}
 
 
 @dataclass
@@ -61,7 +64,9 @@ def _pool(
     rest: Tree = {}
     table: Tree = {}
     for key, value in pool.items():
-        if key in providers and own is not None and key != own.name and isinstance(value, dict):
+        if key in RENAMED:
+            _rename(lifted, here, key, value, pool, rest)
+        elif key in providers and own is not None and key != own.name and isinstance(value, dict):
             text = f"is a table of provider {key}, and this pool's is {own.name}"
             lifted.wrong.append(((*here, key), text))
         elif own is None:
@@ -81,6 +86,16 @@ def _pool(
         there = rest.get(own.name)
         rest[own.name] = _joined(there, table) if isinstance(there, dict) else table
     return rest
+
+
+def _rename(lifted: Lifted, here: Where, key: str, value: Any, pool: Tree, rest: Tree) -> None:
+    name, written = RENAMED[key], (*here, key)
+    if name in pool:
+        lifted.wrong.append((written, f"is said twice: as {name}, too, which is its name now"))
+        return
+    rest[name] = value
+    lifted.moved[(*here, name)] = written
+    lifted.old.append((written, f"is an old key: say {name}"))
 
 
 def _place(

@@ -25,6 +25,7 @@ from mayfly.core.facts import (
     ClocksUnlocked,
     Fact,
     GateOpening,
+    HoldEnded,
     JobEnded,
     JobSubmitted,
     ManagerPaused,
@@ -211,6 +212,11 @@ class History:
                 self._started(fact)
             case JobEnded():
                 self._finish(fact)
+                # A person may go into its held container, with its variables.
+                if not any(one.job == fact.job and one.is_held for one in after.agents.values()):
+                    self._forget_variables(fact.job)
+            case HoldEnded(job=job) if job is not None:
+                self._forget_variables(job)
             case ResultsTaken():
                 self._db.execute(
                     "UPDATE jobs SET results = ? WHERE id = ? AND agent = ?",
@@ -283,8 +289,8 @@ class History:
             "INSERT INTO jobs"
             " (id, serial, pool, state, argv, env, timeout, submitted, uid, owner, size,"
             " name, priority, group_id, variant, after, awaits, retry_lost, command, alike,"
-            " workspace, stdin, out, image, container)"
-            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " workspace, stdin, out, image, container, hold)"
+            " VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 job.id,
                 job.serial,
@@ -310,6 +316,7 @@ class History:
                 json.dumps(job.out),
                 job.image,
                 job.container,
+                _wish(job),
             ),
         )
 
@@ -326,7 +333,7 @@ class History:
     def _job(self, job: Job) -> None:
         self._db.execute(
             "UPDATE jobs SET state = ?, slot = ?, agent = ?, started = ?, tries = ?, cancelled_by = ?,"
-            " submitted = ?, awaits = ?, forsaken = ?, lost = ? WHERE id = ?",
+            " submitted = ?, awaits = ?, forsaken = ?, lost = ?, hold = ? WHERE id = ?",
             (
                 job.state,
                 job.slot,
@@ -338,6 +345,7 @@ class History:
                 " ".join(job.awaits),
                 job.forsaken,
                 job.lost,
+                _wish(job),
                 job.id,
             ),
         )
@@ -400,12 +408,14 @@ class History:
             "UPDATE jobs SET state = ?, cause = ?, exit_code = ?, finished = ?, detail = ? WHERE id = ?",
             (fact.state, fact.cause, fact.exit_code, fact.at, fact.detail, fact.job),
         )
+
+    def _forget_variables(self, job: JobId) -> None:
         emptied = self._db.execute(
             "UPDATE jobs SET env = '{}', argv = kept_command(argv)"
             " WHERE id = ? AND (env != '{}' OR length(argv) > ?)",
-            (fact.job, COMMAND_KEPT),
+            (job, COMMAND_KEPT),
         )
-        self._db.execute("DELETE FROM job_keys WHERE job = ?", (fact.job,))
+        self._db.execute("DELETE FROM job_keys WHERE job = ?", (job,))
         self._erased |= emptied.rowcount > 0
 
     def _life(self, fact: AgentExited, after: Memory) -> None:
@@ -523,6 +533,10 @@ class History:
         self._erased |= cut.rowcount > 0
         self.set_meta("whole_commands", str(last - 1))
         return True
+
+
+def _wish(job: Job) -> str | None:
+    return json.dumps(asdict(job.hold)) if job.hold is not None else None
 
 
 @dataclass(frozen=True, slots=True)

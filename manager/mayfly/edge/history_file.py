@@ -21,7 +21,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -110,6 +110,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("CREATE TABLE job_keys (job TEXT PRIMARY KEY, key BLOB NOT NULL)",),
     # Of pools in turn.
     ("CREATE TABLE turns (pool TEXT PRIMARY KEY, used REAL NOT NULL, since REAL)",),
+    # As JSON, that its container is held when it has ended; none: where its pool says so.
+    ("ALTER TABLE jobs ADD COLUMN hold TEXT",),
 )
 
 

@@ -144,6 +144,18 @@ class HistoryReader:
             env = unveiled(env, key)
         return Payload(tuple(json.loads(argv)), json.loads(env), container)
 
+    def variables(self, job: JobId) -> Mapping[str, str]:
+        """The variables of a job that has not ended, or whose container is held; of others none is left."""
+        rows = self._rows(
+            "SELECT env, key FROM jobs LEFT JOIN job_keys ON job_keys.job = jobs.id WHERE id = ?",
+            (job,),
+        )
+        if not rows:
+            return {}
+        env, key = rows[0]
+        found = json.loads(unveiled(env, key) if key is not None else env)
+        return {str(name): str(value) for name, value in found.items()}
+
     def brought(self, job: JobId) -> Brought | None:
         """What the job brings; ``None`` where it begins nowhere else than any other, or has ended."""
         rows = self._rows(

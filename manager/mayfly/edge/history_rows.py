@@ -16,7 +16,9 @@ from mayfly.core.memory import (
     Doom,
     FailedRun,
     Heal,
+    HoldWish,
     Job,
+    JobHold,
     Memory,
     Pause,
     Share,
@@ -46,7 +48,7 @@ NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 JOB_COLUMNS = (
     "id, pool, serial, state, exit_code, cause, slot, agent, submitted, started, finished, timeout, tries,"
     " cancelled_by, uid, owner, size, name, priority, group_id, variant, after, awaits, forsaken,"
-    " retry_lost, lost, detail, command, workspace, stdin, out, results, image, container"
+    " retry_lost, lost, detail, command, workspace, stdin, out, results, image, container, hold"
 )
 
 
@@ -125,7 +127,15 @@ def agent_from(data: Mapping[str, Any]) -> Agent:
     if known.get("doom") is not None:
         doom = _known(Doom, known["doom"])
         known["doom"] = Doom(**{**doom, "reason": DoomReason(doom["reason"])})
+    if known.get("hold_wish") is not None:
+        known["hold_wish"] = _wish_from(known["hold_wish"])
+    if known.get("hold") is not None:
+        known["hold"] = JobHold(**_known(JobHold, known["hold"]))
     return Agent(**known)
+
+
+def _wish_from(data: Mapping[str, Any]) -> HoldWish:
+    return HoldWish(**_known(HoldWish, data))
 
 
 def slot_from(data: Mapping[str, Any]) -> SlotMemory:
@@ -205,6 +215,7 @@ def _job_from(row: sqlite3.Row) -> Job:
         out=tuple(json.loads(row["out"])),
         image=row["image"],
         container=row["container"],
+        hold=_wish_from(json.loads(row["hold"])) if row["hold"] is not None else None,
     )
 
 

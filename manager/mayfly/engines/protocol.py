@@ -405,6 +405,13 @@ class Engine(Protocol):
     def weigh(self, container: ContainerId, weight: float) -> None:
         """Say what it counts for where processors are short, 1 being any one's; not there is a success."""
 
+    def start_again(self, container: ContainerId) -> None:
+        """Start a container that has ended once more, as it was left; one that runs is a success.
+
+        It is never attached to: what runs there reads nothing. ``Refused`` where the engine cannot, which its
+        capabilities say.
+        """
+
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it and in what it has made; gone or going is a success."""
 

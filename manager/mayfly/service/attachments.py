@@ -13,7 +13,7 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,8 +34,8 @@ from mayfly.core.attaching import (
     size_in,
 )
 from mayfly.core.commands import AttachAgent, Caller, DetachAgent
-from mayfly.core.memory import Agent, Visit
-from mayfly.core.model import ContainerId, Generation
+from mayfly.core.memory import Agent, Memory, Visit
+from mayfly.core.model import ContainerId, Generation, JobId
 from mayfly.core.quantities import spoken_age
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.http_connection import RETRY, Reply, Upgrade, error_reply, json_reply
@@ -43,6 +43,7 @@ from mayfly.edge.lasting_thread import begun
 from mayfly.edge.patience import known
 from mayfly.edge.places import Bounds, Places
 from mayfly.engines.protocol import Engine, Execution, Gone
+from mayfly.service.holds import Holds, Warnings
 from mayfly.service.pending_command import Send, ask
 
 # At once, by the door that they came in by.
@@ -67,6 +68,7 @@ ENDING = 15.0  # seconds for what it has started to end
 THAWED = (
     20.0  # seconds that one waits at most to be let in to a job that is frozen for what it prints
 )
+COMING_UP = 15.0  # seconds that one waits for a held container that is about to be started
 AGAIN = 0.1  # seconds between two tries to do something in such a one
 LEFT_AGAIN = 1.0  # seconds between two tries to end what an earlier manager has left
 STOPPING = 5.0  # seconds that a manager that stops waits for all of them
@@ -75,6 +77,7 @@ HOME = "/opt/mayfly"
 GONE = "the client went away"
 EXITED = "its process ended"
 OVER = "the job ended"
+GIVEN_UP = "it is held no longer"
 STOPS = "the manager stops"
 LEFT = "the manager was gone before it had ended"
 FROZEN = (
@@ -87,11 +90,14 @@ UNBEGUN = (
 )
 SENTENCES = {
     OVER: "the job has ended, and this with it",
+    GIVEN_UP: "it is held no longer, and this has ended with it",
     STOPS: "the manager stops; the job goes on: attach again when it is back",
 }
 
 
 T = TypeVar("T")
+Visitor = tuple[Caller, str, Generation, ContainerId, str]
+NO_HOLDS = Holds(Memory, lambda _: {}, time.time)
 
 
 class Users(Protocol):
@@ -125,10 +131,12 @@ class Attachments:
         send: Send,
         throttled: Callable[[Generation], bool],
         *,
+        holds: Holds = NO_HOLDS,
         idle: float = IDLE,
         beginning: float = BEGINNING,
     ) -> None:
         """``throttled``: whether an agent is frozen now and then for what it prints."""
+        self.holds = holds
         self.engine = engine
         self.idle = idle
         self.beginning = beginning
@@ -180,7 +188,7 @@ class Attachments:
                 )
                 return error_reply(409, failed, "refused")
             visitor = (command.by, mark, generation, container, user)
-            made = _Attachment(self, *visitor, wanted)
+            made = self._made(visitor, wanted, self._variables(answer.body))
         except Fault as fault:
             failed = str(fault)
             return error_reply(503, failed, "unavailable")
@@ -189,6 +197,30 @@ class Attachments:
                 self.record(DetachAgent(command.by, generation, failed, mark))
         self._open.add(made)
         return Upgrade(PROTOCOL, made.go_on, made.close)
+
+    def _made(self, visitor: Visitor, wanted: Wanted, variables: Mapping[str, str]) -> _Attachment:
+        """Start the process. A held container may be about to be started: that is waited for."""
+        last = time.monotonic() + COMING_UP
+        while True:
+            try:
+                return _Attachment(self, *visitor, wanted, variables)
+            except Passing:
+                if self.holds.of(visitor[2]) is None or time.monotonic() > last:
+                    raise
+                if self.stopping.wait(AGAIN):
+                    raise
+
+    def _variables(self, told: Mapping[str, object]) -> dict[str, str]:
+        """What ``agents/attach`` makes the job's environment and folder of, where the job is over."""
+        if not told.get("held"):
+            return {}
+        found = {"MAYFLY_HELD": "1"}
+        if told.get("begins") is not None:
+            found["MAYFLY_FOLDER"] = str(told["begins"])
+        if told.get("job") is not None:
+            own = {**self.holds.variables(JobId(str(told["job"]))), "MAYFLY_JOB": str(told["job"])}
+            found |= {f"MAYFLY_HELD_{name}": value for name, value in own.items()}
+        return found
 
     def over(self, attachment: _Attachment, *, ended: bool) -> None:
         """One is over; unless what it started has ``ended``, a manager that stops leaves that to the next."""
@@ -229,7 +261,8 @@ class Attachments:
         by = Caller(0, 0, 0, visit.by)
         try:
             user = self._users.user(agent.generation)
-            if user is not None and agent.container is not None and not agent.settled:
+            here = not agent.settled or agent.hold is not None
+            if user is not None and agent.container is not None and here:
                 self.end_all(agent.container, visit.mark, user)
         except Gone:
             pass
@@ -270,8 +303,11 @@ class _Attachment:
         container: ContainerId,
         user: str,
         wanted: Wanted,
+        variables: Mapping[str, str],
     ) -> None:
         """Start the process; a ``Fault`` where that fails."""
+        self._terminal = wanted.size is not None
+        self._held = "MAYFLY_HELD" in variables
         self.by = by
         self.generation = generation
         self.why = GONE
@@ -284,7 +320,7 @@ class _Attachment:
             container,
             wanted.words(mark),
             user=user,
-            variables={MARK: mark},
+            variables={**variables, MARK: mark},
             terminal=wanted.size is not None,
         )
         self._execution = among.in_time(generation, execute, THAWED)
@@ -293,13 +329,24 @@ class _Attachment:
         """Hand on what comes, both ways, until it is over."""
         client.setblocking(False)
         relay = _Relay(client, self._execution, self._among)
+        if self._held:
+            relay.warns(Warnings(self._among.holds, self.generation), terminal=self._terminal)
         self.why = relay.run(ahead)
         if self.why == GONE:
             return
         code = self._exit_code() if self.why == EXITED else None
         if code in (None, KILLED) and self.why == EXITED and self._has_ended():
-            self.why = OVER
-        relay.finish(End(code, SENTENCES.get(self.why, "" if self.why == EXITED else self.why)))
+            self.why = GIVEN_UP if self._held else OVER
+        relay.finish(End(code, self._sentence()))
+
+    def _sentence(self) -> str:
+        """What the client is told as it ends."""
+        words = self._among.holds.words(self.generation)
+        if self.why == OVER and not self._held and words is not None:
+            return f"the job has ended, and this with it; it is {words}: attach again"
+        if self.why == STOPS and self._held:
+            return "the manager stops; the container is held on: attach again when it is back"
+        return SENTENCES.get(self.why, "" if self.why == EXITED else self.why)
 
     def _exit_code(self) -> int | None:
         """Of a process whose streams have ended: the Engine may know it a moment later."""
@@ -307,11 +354,13 @@ class _Attachment:
 
     def _has_ended(self) -> bool:
         """Whether the container is over, or about to be: its launcher kills what is in it first."""
+        if self._held:
+            return self._among.holds.of(self.generation) is None
         return bool(_known_soon(lambda: self._among.engine.at_gate(self._container) or None))
 
     def close(self) -> None:
         """End what it has started and is left, and be no more."""
-        ended = self.why == OVER
+        ended = self.why in (OVER, GIVEN_UP)
         try:
             self._execution.close()
             if not ended:
@@ -354,6 +403,8 @@ class _Relay:
         self._to_process = bytearray()
         self._no_more = False  # input will come
         self._paid = 0.0  # until when what has come has taken its time
+        self._warnings: Warnings | None = None  # None: nobody is to be told when this ends
+        self._terminal = False
         self._size: Size | None = None  # that the process has yet to be told
         self._resized = 0.0
         # when it was last known that it need not have begun; of any byte; of one that the client took
@@ -389,9 +440,21 @@ class _Relay:
             return GONE
         if self._execution in ready and not self._from_process():
             return EXITED
+        self._warn()
         self._flush()
         self._resize(now)
         return None
+
+    def warns(self, warnings: Warnings, *, terminal: bool) -> None:
+        """Whoever is in there is told before it ends."""
+        self._warnings, self._terminal = warnings, terminal
+
+    def _warn(self) -> None:
+        sentence = self._warnings.due() if self._warnings is not None else None
+        if sentence is not None:
+            end = "\r\n" if self._terminal else "\n"
+            line = f"{end if self._terminal else ''}mayfly: {sentence}{end}"
+            self._to_client += framed(Kind.ERR, line.encode())
 
     def _ready(self) -> set[object]:
         """The ends from which something has come, of those from which it may."""

@@ -17,13 +17,16 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendHold,
     ExtendReservation,
     HealGpu,
+    HoldJob,
     LeaveHost,
     OpenGates,
     PauseManager,
     PlanAhead,
     RecycleSlots,
+    ReleaseHold,
     ReleaseReservation,
     ReloadConfig,
     ReserveGpus,
@@ -75,7 +78,12 @@ class CommandHandler:
                 return replace(at, new_job=self._new_job(at.now), unsent=unsent)
             case CancelJobs(jobs=jobs):
                 return replace(at, named={name: self.members(name) for name in jobs})
-            case AttachAgent(to=to, is_slot=False):
+            case (
+                AttachAgent(to=to, is_slot=False)
+                | HoldJob(to=to, is_slot=False)
+                | ExtendHold(to=to, is_slot=False)
+                | ReleaseHold(to=to, is_slot=False)
+            ):
                 return replace(at, named={to: self.members(to)})
             case ReloadConfig():
                 return replace(at, reread=self._reread(state))
@@ -85,6 +93,9 @@ class CommandHandler:
                 return replace(at, plan=machine.foreseen(state, at.now, self.judge))
             case (
                 AttachAgent()
+                | HoldJob()
+                | ExtendHold()
+                | ReleaseHold()
                 | DetachAgent()
                 | ExtendReservation()
                 | ReleaseReservation()

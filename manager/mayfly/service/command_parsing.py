@@ -15,12 +15,15 @@ from mayfly.core.commands import (
     Command,
     CordonSlots,
     DrainSlots,
+    ExtendHold,
     ExtendReservation,
     HealGpu,
+    HoldJob,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseHold,
     ReleaseReservation,
     ReloadConfig,
     ReserveGpus,
@@ -31,6 +34,7 @@ from mayfly.core.commands import (
     SubmitRun,
     UncordonSlots,
 )
+from mayfly.core.model import JobId, SlotName
 from mayfly.core.runs import JOBS_MOST, PATH_MAX, REF_MAX, SUBJECT_MAX, Origin
 from mayfly.core.submitting import MOST
 from mayfly.service import parameters
@@ -81,6 +85,8 @@ def submit(request: CommandRequest) -> SubmitJob:
         stdin=parameters.digest(given.get("stdin"), "stdin"),
         out=parameters.paths(given.get("out")),
         image=parameters.image(given.get("image")),
+        hold=parameters.flag(given.get("hold"), "hold"),
+        hold_seconds=parameters.seconds(given.get("hold_for"), "hold_for"),
     )
 
 
@@ -185,6 +191,30 @@ def cancel_many(request: CommandRequest) -> CancelJobs:
     return CancelJobs(request.by, jobs)
 
 
+def hold(request: CommandRequest) -> HoldJob:
+    """``{seconds}``; the job, or the slot that has it, is in the path."""
+    seconds = parameters.seconds(request.given.get("seconds"), "seconds")
+    return HoldJob(request.by, *_held(request), seconds)
+
+
+def extend_hold(request: CommandRequest) -> ExtendHold:
+    """``{seconds}``: how much longer."""
+    seconds = parameters.seconds(request.given.get("seconds"), "seconds")
+    if seconds is None:
+        raise parameters.BadRequest("seconds must say how much longer it is to be held")
+    return ExtendHold(request.by, *_held(request), seconds)
+
+
+def release_hold(request: CommandRequest) -> ReleaseHold:
+    """No body."""
+    return ReleaseHold(request.by, *_held(request))
+
+
+def _held(request: CommandRequest) -> tuple[JobId | SlotName, bool]:
+    slot = request.names.get("slot")
+    return (SlotName(slot), True) if slot is not None else (JobId(request.names["job"]), False)
+
+
 def cordon(request: CommandRequest) -> CordonSlots:
     """``{slots, until, note}``; ``until`` as RFC 3339."""
     return CordonSlots(
@@ -255,7 +285,7 @@ GPUS = 64  # the same
 IMAGES_MOST = 64  # of one run: each is looked for
 SUBMISSION = (
     *("argv", "env", "pool", "timeout", "name", "priority", "after", "retry_lost", "cuda"),
-    *("gpus", "matrix", "workspace", "stdin", "out", "image"),
+    *("gpus", "matrix", "workspace", "stdin", "out", "image", "hold", "hold_for"),
 )
 ESTIMATE = ("pool", "priority", "cuda", "gpus", "matrix", "out", "image")
 RESERVATION = ("gpus", "for", "at", "pool", "outside", "workspace", "image")
@@ -271,6 +301,15 @@ COMMAND_ROUTES = (
     ),
     CommandRoute("POST", "/v1/reservations/{reservation}/release", (), "give one back", release),
     CommandRoute("POST", "/v1/jobs/{job}/cancel", (), "end a job, or all of a group", cancel),
+    *(
+        CommandRoute("POST", f"/v1/{whose}/{verb}", body, does, parse)
+        for whose in ("jobs/{job}", "slots/{slot}")
+        for verb, body, does, parse in (
+            ("hold", ("seconds",), "hold its container once it has ended", hold),
+            ("extend", ("seconds",), "hold it for longer", extend_hold),
+            ("release", (), "give a held container up", release_hold),
+        )
+    ),
     CommandRoute("POST", "/v1/cancel", ("jobs",), "end several jobs", cancel_many),
     CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),
     CommandRoute("POST", "/v1/uncordon", ("slots",), "fill again", uncordon),

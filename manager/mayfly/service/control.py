@@ -343,6 +343,18 @@ class Control:
         rows = found.document.get("slots") if found is not None else None
         return tuple(str(row["slot"]) for row in rows) if isinstance(rows, list | tuple) else ()
 
+    def _holds(self) -> dict[str, object]:
+        """The jobs whose containers are held, as published: for whom and until when."""
+        found = self.board.read()
+        rows = found.document.get("slots") if found is not None else None
+        slots = rows if isinstance(rows, list | tuple) else ()
+        held = ((slot.get("held"), slot.get("note")) for slot in slots)
+        return {
+            str(one["job"]): {"user": one["user"], "until": one["until"], "words": note}
+            for one, note in held
+            if one is not None and one["job"] is not None and not one["over"]
+        }
+
     def _route(self, request: Request) -> Reply:
         for route in self.ROUTES:
             names = route.match(request.method, request.path)
@@ -419,7 +431,7 @@ class Control:
             positions = self._queue.positions()
             jobs = _foremost(_in_order(found, positions), found, most)
             head = b'{"schema":"mayfly.jobs/1","left_out":%d,"jobs":[' % (len(found) - len(jobs))
-            told = partial(self._listed, request.caller, positions)
+            told = partial(self._listed, request.caller, positions, self._holds())
             return HttpReply(200, "application/json", self._jobs_in_pages(head, jobs, told))
 
     def _estimate(self, request: Request, names: Names) -> HttpReply:
@@ -451,8 +463,8 @@ class Control:
 
     def rows_of(self, caller: Caller, jobs: Sequence[JobId]) -> list[Row]:
         """Those jobs as ``/v1/jobs`` has them, in that order."""
-        positions = self._queue.positions()
-        return [self._listed(caller, positions, row) for row in self._reader.job_rows(jobs)]
+        known = self._queue.positions(), self._holds()
+        return [self._listed(caller, *known, row) for row in self._reader.job_rows(jobs)]
 
     def standings(self, jobs: Sequence[str]) -> Mapping[str, Row]:
         """Of queued jobs: ``position``, ``starts_at`` and ``why``, as ``/v1/jobs/JOB`` has them."""
@@ -471,11 +483,18 @@ class Control:
                 comma = b","
         yield b"]}\n"
 
-    def _listed(self, caller: Caller, positions: Mapping[str, int], row: Row) -> Row:
+    def _listed(
+        self,
+        caller: Caller,
+        positions: Mapping[str, int],
+        holds: Mapping[str, object],
+        row: Row,
+    ) -> Row:
         """A job as a list shows it: what it runs is for its owner and operators alone."""
         shown = {key: row.get(key) for key in JOB_KEYS}
         if not caller.operator and row.get("uid") != caller.uid:
             shown |= {"command": None, "variant": None}  # it may have values of variables
+        shown["held"] = holds.get(str(row["job"]))
         waits = row.get("state") == JobState.QUEUED
         shown["position"] = positions.get(str(row["job"])) if waits else None
         return _stamped(shown | {"seconds_left": self._seconds_left(row)})
@@ -497,6 +516,7 @@ class Control:
         told = {"position": None, "starts_at": None, "why": None, **standing}
         told["seconds_left"] = self._seconds_left(row)
         told["results"] = _results_of(row)
+        told["held"] = self._holds().get(names["job"])
         life = self._life_of(row)
         told["gpu_use"], told["bench"] = life.get("gpu_use") or [], life.get("bench")
         told |= {"refused": life.get("refused", 0), "refusals": life.get("refusals", [])}

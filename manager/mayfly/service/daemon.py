@@ -68,6 +68,7 @@ from mayfly.service.former_pools import FormerPools
 from mayfly.service.gpu_check_metrics import GpuCheckCollector
 from mayfly.service.gpu_document import with_users
 from mayfly.service.gpu_monitor import GpuBoard, GpuMonitor, gpu_document
+from mayfly.service.holds import Holds
 from mayfly.service.idle_keeper import IdleKeeper
 from mayfly.service.idle_metrics import IdleCollector
 from mayfly.service.images_seen import ImagesSeen
@@ -260,7 +261,9 @@ def _run(
         stack.callback(_scraped(config.host.metrics, metrics, board, log, erred))
 
     attachments = Attachments(
-        engine, witnesses, inbox.put, lambda generation: _throttled(loop.state.memory, generation)
+        *(engine, witnesses, inbox.put),
+        lambda generation: _throttled(loop.state.memory, generation),
+        holds=Holds(lambda: loop.state.memory, reader.variables, clock.now),
     )
     control = Control(
         board=board,

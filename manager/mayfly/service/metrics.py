@@ -150,8 +150,14 @@ class _StatusCollector(Collector):
         cordoned = GaugeMetricFamily(
             "mayfly_cordoned", "1 where the slot takes no new job.", labels=["pool", "slot"]
         )
+        held = GaugeMetricFamily(
+            "mayfly_held_for_people",
+            "1 where the container of an ended job is held for a person, and its slot takes none.",
+            labels=["pool", "slot"],
+        )
         for row in rows:
             slot = [row.spec.pool.name, row.spec.name]
+            held.add_metric(slot, float(row.held is not None))
             cordoned.add_metric(slot, float(row.memory.cordon is not None))
             for phase in Phase:
                 phases.add_metric([*slot, phase], float(row.phase is phase))
@@ -162,7 +168,7 @@ class _StatusCollector(Collector):
             lines = sum(1 for one in self.conditions if one.severity is severity)
             health.add_metric([severity], lines)
         counted = self._counted()
-        return [slots, desired, phases, cordoned, health, self._condition_family(), *counted]
+        return [slots, desired, phases, cordoned, held, health, self._condition_family(), *counted]
 
     def _counted(self) -> tuple[Metric, Metric]:
         """What services that hand jobs out have counted."""

@@ -219,6 +219,21 @@ BODY: Mapping[str, Schema] = {
             maxLength=255,
         )
     ),
+    "hold": {**FLAG, "description": "hold its container when it has ended"},
+    "hold_for": _or_null(
+        {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "seconds; null: as its pool has it",
+        }
+    ),
+    "seconds": _or_null(
+        {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "for how long from the job's end, null: as its pool has it; or how much longer",
+        }
+    ),
     "manifest": _text("digest of the tree's list, whose content was sent", pattern=DIGEST),
     "digests": {
         "type": "array",
@@ -249,6 +264,14 @@ BODY: Mapping[str, Schema] = {
 REQUIRED = frozenset({"for", "argv", "jobs", "repository", "tasks", "manifest", "digests"})
 
 CHANGED = _object(slots=NAMES)
+OF_HOLD = _object(job=TEXT_OR_NULL, slot=TEXT_OR_NULL)
+HELD = _object(
+    job=TEXT_OR_NULL,
+    slot=TEXT_OR_NULL,
+    user=TEXT,
+    until=TEXT_OR_NULL,
+    seconds={"type": "number"},
+)
 OUTPUT = {
     "application/vnd.mayfly.output": {"schema": {"type": "string", "format": "binary"}},
     "text/plain": {"schema": TEXT},
@@ -325,6 +348,11 @@ ANSWERS: Mapping[str, Schema] = {
     "POST /v1/jobs": _object(job=TEXT, group=TEXT_OR_NULL, jobs=NAMES),
     "POST /v1/runs": _object(run=TEXT, jobs=NAMES),
     "POST /v1/jobs/{job}/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
+    **{
+        f"POST /v1/{whose}/{verb}": answer
+        for whose in ("jobs/{job}", "slots/{slot}")
+        for verb, answer in (("hold", HELD), ("extend", HELD), ("release", OF_HOLD))
+    },
     "POST /v1/cancel": _object(job=TEXT, jobs=NAMES, ended=NAMES),
     "POST /v1/cordon": CHANGED,
     "POST /v1/uncordon": CHANGED,

@@ -33,12 +33,13 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    StartAgain,
     TakeResults,
     Thaw,
     UnlockClocks,
     Weigh,
 )
-from mayfly.core.agent_plan import agent_plan
+from mayfly.core.agent_plan import ROOM, agent_plan
 from mayfly.core.contact import ServiceAction
 from mayfly.core.memory import Agent
 from mayfly.core.model import NOTHING_TAKEN, ContainerId, Generation, HostId, PoolName, Results
@@ -98,6 +99,7 @@ EngineAction = (
     | Thaw
     | Weigh
     | Remove
+    | StartAgain
     | TakeResults
     | Clear
     | Forget
@@ -203,8 +205,8 @@ class Performer:
                 self._engine.signal(action.container, action.signal)
             case Freeze() | Thaw() | Weigh():
                 self._slow(action)
-            case Remove() | RemoveSandbox():
-                self._engine.remove(action.container)
+            case StartAgain() | Remove() | RemoveSandbox():
+                self._start_or_remove(action)
             case TakeResults():
                 return Done(action, results=self._take(action))
             case Clear():
@@ -214,6 +216,15 @@ class Performer:
             case _:
                 assert_never(action)
         return Done(action)
+
+    def _start_or_remove(self, action: StartAgain | Remove | RemoveSandbox) -> None:
+        if isinstance(action, StartAgain):
+            self._witnesses.hold(action.generation, action.seconds)
+            self._engine.start_again(action.container)
+            # A gate of before does not see to it.
+            self._engine.exec_probe(action.container, ("/bin/chmod", "0700", ROOM), PROBED)
+        else:
+            self._engine.remove(action.container)
 
     def _set_clocks(self, action: LockClocks | UnlockClocks) -> ClocksHandled:
         match action:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from mayfly.core import naming, reserving, sandbox, taking_turns, unseen_ends
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
+from mayfly.core.held_jobs import generations_held, held_words
 from mayfly.core.job_conditions import job_conditions
 from mayfly.core.memory import Agent, Cordon, Memory
 from mayfly.core.model import (
@@ -38,6 +39,7 @@ from mayfly.core.slots import (
     tenancies,
 )
 from mayfly.core.turns import NO_TURN, Turns
+from mayfly.service.holds import here
 
 SCHEMA = "mayfly.status/1"
 
@@ -58,6 +60,9 @@ def statuses(
     reserved = Reserved(held_by(memory))
 
     def noted(row: SlotStatus) -> SlotStatus:
+        hold = row.held.hold if row.held is not None else None
+        if hold is not None and hold.over is None:
+            return replace(row, note=held_words(hold, now, here()))
         told = taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
         return reserving.noted(told, reserved, now)
 
@@ -79,7 +84,8 @@ def document(
     health: Iterable[Condition],
 ) -> dict[str, object]:
     """The whole document, schema ``mayfly.status/1``."""
-    containers, sandboxes = world.containers or {}, sandbox.sandboxes(world)
+    containers = world.containers or {}
+    sandboxes = sandbox.sandboxes(world, generations_held(memory.agents.values()))
     return {
         "schema": SCHEMA,
         "host": host.name,
@@ -103,7 +109,7 @@ def document(
 def _slot(
     row: SlotStatus, containers: Mapping[Generation, Container], sandboxes: Sandboxes
 ) -> dict[str, object]:
-    agent = row.agent
+    agent = row.held or row.agent
     return {
         "slot": row.spec.name,
         "pool": row.spec.pool.name,
@@ -120,8 +126,24 @@ def _slot(
         "job_image": agent.asked_image if agent is not None else None,
         "gpus": list(row.spec.lease or (agent.devices if agent is not None else ())),
         "job": agent.job if agent is not None else None,
+        "held": _held(row.held),
         "note": row.note,
         "configured": row.configured,
+    }
+
+
+def _held(agent: Agent | None) -> dict[str, object] | None:
+    """The job whose container is held, for whom and until when; ``None``: none is."""
+    if agent is None or agent.hold is None:
+        return None
+    hold = agent.hold
+    return {
+        "job": agent.job,
+        "user": hold.user,
+        "since": timestamp(hold.since),
+        "until": timestamp(hold.until),
+        "latest": timestamp(hold.latest),
+        "over": hold.over is not None,
     }
 
 

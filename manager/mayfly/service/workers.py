@@ -34,6 +34,7 @@ from mayfly.core.actions import (
     Rename,
     SetSchedulable,
     Signal,
+    StartAgain,
     TakeResults,
     Thaw,
     UnlockClocks,
@@ -212,6 +213,9 @@ def _lane(action: Action) -> tuple[str, PoolName, int]:
             waits = action.spec.engine.preparing is not None
             most = max(MAKE, min(of.slots, MAKE_WAITING)) if waits else MAKE
             return f"make-{of.name}", of.name, most
+        case StartAgain():
+            pool = naming.pool_of(action.slot)
+            return f"make-{pool}", pool, MAKE
         case CheckSandbox():  # the slot's next agent waits for it
             pool = naming.pool_of(action.slot)
             return f"make-{pool}", pool, MAKE

@@ -276,6 +276,10 @@ class DockerClient:
         """
         self._do("POST", f"/containers/{quote(cid)}/start", f"starting container {cid[:12]}")
 
+    def start_again(self, cid: ContainerId) -> None:
+        """Start a container that has ended once more; see ``engines.protocol``."""
+        self.start(cid)
+
     def process_count(self, cid: ContainerId) -> int:
         """How many processes run in it; 0 where it does not run."""
         with self._asking(f"counting the processes of container {cid[:12]}") as api:

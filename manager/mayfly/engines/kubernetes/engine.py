@@ -191,6 +191,7 @@ class KubernetesEngine:
                 unkept="each pod has one of its own",
                 on_this_host=False,
                 keeps_files=False,
+                starts_again=False,
                 preparing=self.cluster.start_seconds + self.cluster.pull_seconds + NOTICED_LATE,
                 gateway=False,
                 no_gateway="a cluster has no gateway for containers of jobs",
@@ -695,6 +696,12 @@ class KubernetesEngine:
 
     def weigh(self, container: ContainerId, weight: float) -> None:
         """It counts for what it asks for."""
+
+    def start_again(self, container: ContainerId) -> None:
+        """A pod that has ended is not started again."""
+        raise Refused(
+            f"starting pod {name_and_uid(container)[0]} once more: a cluster does not do that"
+        )
 
     def remove(self, container: ContainerId) -> None:
         """Delete that pod and no other of its name, and wait until it is gone, which its node says."""

@@ -86,6 +86,7 @@ class _Box:
     witness: Path | None
     opened: bool = False
     exit_code: int | None = None  # None: it runs
+    over: bool = False  # it has ended once: its job is over
 
 
 class SimulatedEngine:
@@ -470,6 +471,19 @@ class SimulatedEngine:
             box.container = replace(box.container, state=after)
         self._happened(box, action)
 
+    def start_again(self, container: ContainerId) -> None:
+        """It runs once more, and nothing in it."""
+        self._asked("start_again")
+        with self._lock:
+            box = self._boxes.get(container)
+            if box is None:
+                raise Gone(f"starting container {container[:12]}: there is none")
+            if box.exit_code is None:
+                return
+            box.exit_code = None
+            box.container = replace(box.container, state=ContainerState.RUNNING)
+        self._happened(box, "start")
+
     def remove(self, container: ContainerId) -> None:
         """Remove it, killing what runs in it."""
         self._asked("remove")
@@ -645,10 +659,11 @@ class SimulatedEngine:
             if box.exit_code is not None:
                 return
             box.exit_code = code
+            again, box.over = box.over, True
             for execution in self.executions.get(box.container.id, []):
                 execution.killed()
             box.container = replace(box.container, state=ContainerState.EXITED)
-        if box.opened and witnessed:
+        if box.opened and witnessed and not again:
             self._record(box, "exit", f"{code} 0\n")
             self.prints(box.plan.generation, f"mayfly: ended {code}\n".encode())
         for keeper in self._keepers:

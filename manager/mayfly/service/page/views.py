@@ -313,6 +313,7 @@ def job(row: Row, user: str | None, *, whole: bool) -> Html:
         ("Started", _moment(row.get("started"))),
         ("Finished", _moment(row.get("finished"))),
         ("End", _end(row) if row.get("state") in ENDED else None),
+        ("Held", _held(row) or None),
     ]
     if whole and isinstance(row.get("argv"), list | tuple):
         told.append(("Command", el("code", " ".join(map(str, row["argv"])))))
@@ -323,6 +324,12 @@ def job(row: Row, user: str | None, *, whole: bool) -> Html:
 
 
 # -- parts -----------------------------------------------------------------------------------------
+
+
+def _held(row: Row) -> str:
+    """For whom its container is held, and until when; nothing where it is not."""
+    held = row.get("held")
+    return str(held.get("words") or "") if isinstance(held, Mapping) else ""
 
 
 def job_link(row: Row) -> Html:
@@ -465,7 +472,8 @@ def _end(row: Row) -> str:
     told = [
         str(row[key]) for key in ("exit_code", "cause", "detail") if row.get(key) not in (None, "")
     ]
-    return " ".join(dict.fromkeys(told)) or "-"
+    held = _held(row)
+    return " ".join(dict.fromkeys((*told, *([held] if held else [])))) or "-"
 
 
 def _cancel(row: Row, user: str | None) -> Html:

@@ -1,0 +1,150 @@
+"""Who may have a job held, go into it, and give it up, and what each of these comes to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mayfly.core.capabilities import Capabilities
+from mayfly.core.command_effects import CommandResult, Situation, effects
+from mayfly.core.commands import AttachAgent, Caller, ExtendHold, HoldJob, ReleaseHold
+from mayfly.core.facts import AgentAttached, HoldAsked, HoldEnded, HoldExtended
+from mayfly.core.memory import Agent, HoldWish, Job, JobHold, Memory
+from mayfly.core.model import (
+    Config,
+    ContainerId,
+    Desired,
+    Generation,
+    HostSpec,
+    JobId,
+    Phase,
+    PoolSecurity,
+    Removal,
+    SlotName,
+    SlotSpec,
+)
+from mayfly.core.quantities import rfc3339
+from tests.core.simulator import pool, specs
+
+T = 1_800_000_000.0
+ROOT = Caller(7, 0, 0, "root")
+ANN = Caller(7, 1000, 1000, "ann", operator=False)
+BEN = Caller(7, 1001, 1001, "ben", operator=False)
+LOCAL = replace(pool("a", 2), hold_failed=600.0, hold_most=3600.0)
+A0, A1 = SlotName("a-0"), SlotName("a-1")
+JOB, OVER = JobId("j1"), JobId("j0")
+BOX = ContainerId("b" * 64)
+RUNS = Agent(
+    *(Generation("g1"), A0, LOCAL.name, 1, "f", "image", (), T - 60),
+    ready=T - 50, committed=T - 40, opened=T - 39, job=JOB, container=BOX,
+)  # fmt: skip
+HOLD = JobHold("ann", ANN.uid, T - 10, T + 590, T + 3590)
+HELD = replace(RUNS, generation=Generation("g0"), slot=A1, job=OVER, exited=T - 10, hold=HOLD)
+SERVED_BUSY = replace(RUNS, embedded=False, job=None, confirmed=Phase.BUSY)
+ENTRY = Job(JOB, LOCAL.name, 3, T - 45, agent=RUNS.generation, slot=A0, uid=1000, owner="ann")
+KEPT = specs(LOCAL, removal=Removal.MANAGER)
+
+
+def situation(*agents: Agent, slots: tuple[SlotSpec, ...] = KEPT, job: Job = ENTRY) -> Situation:
+    memory = Memory({one.generation: one for one in agents}, {}, {job.id: job})
+    return Situation(Config(HostSpec(name="lab1"), (LOCAL,)), Desired(slots), memory, T)
+
+
+BOTH = situation(RUNS, HELD)
+
+
+def refused(found: CommandResult) -> str:
+    assert found.facts == ()
+    return f"{found.status} {found.body['error']}"
+
+
+def test_a_running_job_is_to_be_held_once_and_that_is_taken_back() -> None:
+    found = effects(HoldJob(ANN, JOB, is_slot=False), BOTH)
+    asked = HoldAsked(T, 600.0, "ann", job=JOB)
+    assert found.facts == (asked,)
+    assert found.body == {"job": JOB, "slot": A0, "user": "ann", "until": None, "seconds": 600.0}
+    again = situation(RUNS, job=replace(ENTRY, hold=HoldWish(600.0, "ann")))
+    assert effects(HoldJob(ANN, JOB, is_slot=False), again).facts == ()
+    assert effects(ReleaseHold(ANN, JOB, is_slot=False), again).facts == (
+        HoldAsked(T, 0.0, "ann", job=JOB),
+    )
+    longer = effects(HoldJob(ROOT, A0, is_slot=True, seconds=1200.0), again)
+    assert longer.facts == (HoldAsked(T, 1200.0, "root", job=JOB),)
+    assert longer.body["user"] == "ann"
+
+
+def test_a_services_job_is_held_for_the_operator_who_asks() -> None:
+    found = effects(HoldJob(ROOT, A0, is_slot=True), situation(SERVED_BUSY))
+    assert found.facts == (HoldAsked(T, 600.0, "root", generation=RUNS.generation),)
+    told = "403 the job in slot a-0 is not one of ann's"
+    assert refused(effects(HoldJob(ANN, A0, is_slot=True), situation(SERVED_BUSY))) == told
+
+
+def test_a_held_job_is_entered_extended_and_given_up_by_its_owner_and_by_operators() -> None:
+    for by in (ANN, ROOT):
+        for to, is_slot in ((OVER, False), (A1, True)):
+            entered = effects(AttachAgent(by, to, is_slot=is_slot, mark="m"), BOTH)
+            assert entered.facts == (AgentAttached(T, HELD.generation, by.name, "m"),)
+            assert (entered.body["held"], entered.body["job"]) == (True, OVER)
+            more = effects(ExtendHold(by, to, is_slot=is_slot, seconds=600.0), BOTH)
+            assert more.facts == (HoldExtended(T, HELD.generation, T + 1190, by.name),)
+            assert more.body["until"] == rfc3339(T + 1190)
+            gone = effects(ReleaseHold(by, to, is_slot=is_slot), BOTH)
+            reason = f"{by.name} gave it up"
+            assert gone.facts == (HoldEnded(T, HELD.generation, reason, by.name, OVER),)
+    assert effects(HoldJob(ANN, OVER, is_slot=False), BOTH).facts == ()
+
+
+def test_it_is_extended_to_what_its_pool_allows_and_no_further() -> None:
+    most = effects(ExtendHold(ANN, OVER, is_slot=False, seconds=90_000.0), BOTH)
+    assert most.facts == (HoldExtended(T, HELD.generation, HOLD.latest, "ann"),)
+    full = replace(HELD, hold=replace(HOLD, until=HOLD.latest))
+    told = "409 j0 is not held for more than 1h in all (hold_most)"
+    assert (
+        refused(effects(ExtendHold(ANN, OVER, is_slot=False, seconds=1.0), situation(full))) == told
+    )
+
+
+def test_nobody_else_touches_it() -> None:
+    for to, is_slot in ((OVER, False), (A1, True), (JOB, False), (A0, True)):
+        for command in (
+            HoldJob(BEN, to, is_slot=is_slot),
+            AttachAgent(BEN, to, is_slot=is_slot),
+            ExtendHold(BEN, to, is_slot=is_slot, seconds=60.0),
+            ReleaseHold(BEN, to, is_slot=is_slot),
+        ):
+            found = effects(command, BOTH)
+            assert found.status == 403
+            assert found.facts == ()
+    for_operators = replace(HELD, hold=replace(HOLD, user="", uid=None))
+    assert effects(AttachAgent(ANN, OVER, is_slot=False), situation(for_operators)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("slots", "why"),
+    [
+        (specs(LOCAL), "its containers are removed by the engine as they end"),
+        (specs(replace(LOCAL, hold_most=0.0), removal=Removal.MANAGER), "`hold_most = 0`"),
+        (
+            specs(replace(LOCAL, security=PoolSecurity(read_only=True)), removal=Removal.MANAGER),
+            "its files are in memory",
+        ),
+        (
+            tuple(replace(one, engine=Capabilities(starts_again=False)) for one in KEPT),
+            "its engine cannot start a container that has ended once more",
+        ),
+    ],
+)
+def test_what_cannot_be_held_is_refused_with_why(slots: tuple[SlotSpec, ...], why: str) -> None:
+    found = effects(HoldJob(ANN, JOB, is_slot=False), situation(RUNS, slots=slots))
+    assert why in refused(found)
+
+
+def test_it_is_not_held_for_longer_than_its_pool_allows() -> None:
+    found = effects(HoldJob(ANN, JOB, is_slot=False, seconds=7200.0), BOTH)
+    assert refused(found) == "409 a job of pool a is held for 1h at most, not 2h (hold_most)"
+    none = effects(ReleaseHold(ANN, JOB, is_slot=False), BOTH)
+    assert refused(none) == "409 j1 is not held, and nobody has asked for it"
+    early = effects(ExtendHold(ANN, JOB, is_slot=False, seconds=60.0), BOTH)
+    assert refused(early) == "409 j1 is not held yet: `mayfly hold j1` asks for it"
