@@ -92,9 +92,10 @@ class Nvml:
 
 @dataclass
 class GpuHost(Host):
-    """A host that remembers when each GPU was computed on last."""
+    """A host that remembers when each GPU was computed on last, and what was in use on it before that."""
 
     left: dict[str, float] = field(default_factory=dict)
+    before: dict[str, int] = field(default_factory=dict)  # bytes
 
     def _vanishes(self, box: Box) -> None:
         super()._vanishes(box)
@@ -130,8 +131,10 @@ class Gatekeeper:
             assert seen.used == self.quiet[uuid], f"what the last job had of {uuid} is not returned"
             last = self.host.left.get(uuid)
             long_ago = last is None or self.shown.began >= last + RECHECK
-            assert not seen.used or long_ago, f"what is in use on {uuid} may be the last job's"
+            older = (seen.used or 0) <= self.host.before.get(uuid, 0)
+            assert older or long_ago, f"what is in use on {uuid} may be the last job's"
             assert last is None or self.shown.began >= last, f"nobody looked at {uuid} since"
+            self.host.before[uuid] = seen.used or 0
 
 
 def running(host: Host, generation: Generation) -> bool:

@@ -21,6 +21,7 @@ from mayfly.core.state import State
 from mayfly.core.stimuli import EngineSeen, Stimulus
 
 KEPT = 10_000  # stimuli at the most; half as many at the least, once there were so many
+ROWS = 16  # containers of a look that count as one stimulus more: a report has all of them
 
 SCHEMA = "mayfly.recording/1"
 
@@ -58,20 +59,30 @@ class Recording:
         """One more step, and the state that was gone on with."""
         half = self._newer
         half.steps.append(replace(record, stimuli=self._shared(record.stimuli)))
-        half.stimuli += len(record.stimuli)
+        half.stimuli += sum(map(_counts, record.stimuli))
         if half.stimuli >= self._most:
             self._older, self._newer = half, _Half(after)
 
     def _shared(self, stimuli: tuple[Stimulus, ...]) -> tuple[Stimulus, ...]:
-        """The stimuli; a look that shows what the last one showed shares its containers with it."""
+        """The stimuli; what a look shows as the last one showed it, it shares with that: of so many looks at
+        so many containers, each would else hold all of them anew.
+        """
         shared: list[Stimulus] = []
         for stimulus in stimuli:
             if isinstance(stimulus, EngineSeen):
-                if stimulus.containers == self._containers:
-                    stimulus = replace(stimulus, containers=self._containers)  # noqa: PLW2901
-                self._containers = stimulus.containers
+                stimulus = replace(stimulus, containers=self._known(stimulus.containers))  # noqa: PLW2901
             shared.append(stimulus)
         return tuple(shared)
+
+    def _known(self, containers: tuple[Container, ...]) -> tuple[Container, ...]:
+        last = {one.id: one for one in self._containers}
+        found = tuple(
+            known if (known := last.get(one.id)) == one and known is not None else one
+            for one in containers
+        )
+        if found != self._containers:
+            self._containers = found
+        return self._containers
 
     def document(self) -> dict[str, Any]:
         """All of it as JSON has it."""
@@ -133,6 +144,11 @@ def replayed(document: dict[str, Any], found: Callable[[Difference], None]) -> t
         facts += len(step.facts)
         state = step.state if record.recorded else step.unrecorded
     return len(document["steps"]), facts
+
+
+def _counts(stimulus: Stimulus) -> int:
+    rows = len(stimulus.containers) if isinstance(stimulus, EngineSeen) else 0
+    return 1 + rows // ROWS
 
 
 def _from(answers: dict[tuple[PoolName, End, tuple[str, ...]], Outcome]) -> Judge:
