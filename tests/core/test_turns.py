@@ -10,7 +10,8 @@ import pytest
 
 from mayfly.core.delivery import JobCounts
 from mayfly.core.facts import AgentExited, GateOpening, SlotHeld, TurnAwaited, TurnEnded, TurnWaived
-from mayfly.core.gpu_health import Reading, Vitals
+from mayfly.core.gpu_health import RECHECK, Reading, Vitals
+from mayfly.core.gpus import Gpus
 from mayfly.core.model import (
     Config,
     Generation,
@@ -25,6 +26,7 @@ from mayfly.core.taking_turns import MAKING, waits_for
 from mayfly.core.turns import ENDING, Seat, Turns, accounts, charged, decided, longest
 from mayfly.service.status import statuses
 from tests.core.handed_out import POOL, Dispatched, Service
+from tests.core.simulated_nvml import MUCH, TOTAL
 from tests.core.simulator import Host, desire, specs
 from tests.core.turn_days import (
     BOX,
@@ -382,6 +384,31 @@ def test_no_gate_opens_before_nvml_was_asked_what_another_pool_s_job_has_left() 
 
     assert verdicts(ended - 1.0) == {"a-0": False, "b-0": True, "c-0": False}
     assert verdicts(ended + 1.0) == {"a-0": True, "b-0": True, "c-0": True}
+
+
+def test_what_a_slot_s_last_job_may_have_left_is_nobody_s_quiet_though_slot_and_manager_are_gone() -> (
+    None
+):
+    manager = box(turning("a", 1, 1), turning("b", 1, 1), gpus=ONE)
+    manager.submit("a")
+    manager.run()
+    manager.host.now += 60.0
+    end_all(manager)
+    manager.run()
+    left = manager.now
+    manager.reconfigure(turning("b", 1, 1))
+    manager.crash(())
+    (gpu,) = ONE
+
+    def verdict(asked: float) -> str:
+        reading = Reading(asked, asked, gpus=ONE, vitals={gpu.uuid: Vitals(MUCH, TOTAL, 0)})
+        first = replace(Gpus(known=ONE), watching=True).read(reading).examined()
+        _, world = first.judged(manager.desired, manager.memory, manager.look(), asked)
+        (found,) = world.gpu_verdicts.values()
+        return found.text or found.sick or ("fit" if found.fit else "not yet")
+
+    assert "the last job's is not known yet" in verdict(left + 1.0)
+    assert verdict(left + RECHECK + 1.0) == "fit"
 
 
 # -- a service that hands its jobs out -----------------------------------------------------------

@@ -619,7 +619,7 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, exited=at, clean=fact.clean, failed=fact.failed, made=fact.made)
             known = draft.agents.get(generation)
             if known is not None:
-                draft.slot(known.slot, vacant_since=at)
+                draft.slot(known.slot, vacant_since=at, left=known.lease)
                 if fact.unseen:
                     left = unseen_ends.after_loss(draft.slots[known.slot], known.devices)
                     draft.slot(known.slot, unseen_end=at, unseen_devices=left)
@@ -631,12 +631,12 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
             draft.agent(generation, cleared=at)
             known = draft.agents.get(generation)
             if known is not None:  # what is looked at from before then may show what it had made
-                draft.slot(known.slot, vacant_since=at)
+                draft.slot(known.slot, vacant_since=at, left=known.lease)
         case AgentRemoved(at=at, generation=generation):
             gone = draft.agents.pop(generation, None)
             if (
                 gone is not None and gone.hold is not None
             ):  # until now somebody may have been at its GPUs
-                draft.slot(gone.slot, vacant_since=at)
+                draft.slot(gone.slot, vacant_since=at, left=gone.lease)
         case _:
             assert_never(fact)

@@ -261,7 +261,7 @@ class Gpus:
             unchanged = not self.verdicts and gpus.left == self.left
             return (self if unchanged else replace(gpus, verdicts={})), world
         gpus, ours = gpus.whose(memory)
-        gpus = gpus.resting(leased, memory)
+        gpus = gpus.resting(memory)
         # What Slurm has just given was somebody else's: NVML is to be asked since.
         anew = {spec.name for spec in desired.slots if spec.pool.by_slurm and not spec.lease}
         kept = {name: at for name, at in self.since.items() if name not in anew}
@@ -281,7 +281,7 @@ class Gpus:
         gpus = replace(gpus, since=since, verdicts=verdicts)
         return gpus, replace(world, gpu_verdicts=verdicts, probes=self.probes)
 
-    def resting(self, leased: Sequence[SlotSpec], memory: Memory) -> Gpus:
+    def resting(self, memory: Memory) -> Gpus:
         """With the devices that the last reading found at rest: what is in use there is no job's of ours."""
         reading = self.reading
         if reading is None or reading.gpus is None or reading.vitals.keys() <= self.rested:
@@ -293,15 +293,11 @@ class Gpus:
             and (agent.owes or agent.hold is not None or not agent.settled)
             for uuid in agent.lease
         }
-        ends = dict(self.left)
-        for spec in leased:  # of agents that are forgotten already
-            end = memory.slot(spec.name).vacant_since
-            if end is not None:
-                ends.update({uuid: max(end, ends.get(uuid, end)) for uuid in spec.lease})
         found = {
             uuid
             for uuid in reading.vitals
-            if uuid not in busy and (uuid not in ends or reading.began >= ends[uuid] + RECHECK)
+            if uuid not in busy
+            and (uuid not in self.left or reading.began >= self.left[uuid] + RECHECK)
         }
         return self if found <= self.rested else replace(self, rested=self.rested | found)
 
@@ -485,10 +481,14 @@ def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:
     leaves on the device the next would find.
     """
     left = dict(known)
-    for agent in memory.agents.values():
-        if agent.lease and agent.exited is not None:
-            end = max(agent.exited, agent.cleared or agent.exited)
-            left.update({uuid: max(end, left.get(uuid, end)) for uuid in agent.lease})
+    ends = [
+        *((slot.vacant_since, slot.left) for slot in memory.slots.values()),
+        # An earlier Mayfly has not written it down with the slot.
+        *((agent.cleared or agent.exited, agent.lease) for agent in memory.agents.values()),
+    ]
+    for end, devices in ends:
+        if end is not None:
+            left.update({uuid: max(end, left.get(uuid, end)) for uuid in devices})
     return left
 
 

@@ -255,6 +255,7 @@ class SlotMemory:
     )
     failed_run: FailedRun | None = None  # None: its last job succeeded, or it has had none
     vacant_since: float | None = None
+    left: tuple[str, ...] = ()  # the GPUs that its agent had which went then
     # When its last agent went of which nobody said that its processes have ended.
     unseen_end: float | None = None
     unseen_devices: tuple[str, ...] = ()  # which the engine had given it, as far as it said

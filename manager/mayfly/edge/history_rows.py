@@ -143,7 +143,8 @@ def slot_from(data: Mapping[str, Any]) -> SlotMemory:
     known = _known(SlotMemory, data)
     if known.get("hold") is not None:
         known["hold"] = Hold(known["hold"])
-    known["unseen_devices"] = tuple(known.get("unseen_devices") or ())
+    for key in ("left", "unseen_devices"):
+        known[key] = tuple(known.get(key) or ())
     if known.get("cordon") is not None:
         known["cordon"] = Cordon(**_known(Cordon, known["cordon"]))
     if known.get("clocks") is not None:
