@@ -319,7 +319,8 @@ def test_without_the_table_what_was_closed_for_it_is_opened_and_nothing_is_kept(
     box.keeper = box.keep()
     box.keeper.start()
     assert not is_closed(box.memory)
-    assert box.keeper.document() == {"schema": "mayfly.idle/1", "configured": False}
+    told = json.loads(json.dumps(box.keeper.document()))
+    assert told == {"schema": "mayfly.idle/1", "configured": False}
     assert box.keeper.seconds() is None
     box.facts.clear()
     again = box.keep()

@@ -622,7 +622,9 @@ class Control:
 
     def _idle(self, _: Request, __: Names) -> HttpReply:
         idle = self._idle_host
-        return json_reply(200, idle.document() if idle is not None else idle_document.NONE)
+        return json_reply(
+            200, idle.document() if idle is not None else idle_document.unconfigured()
+        )
 
     def _gpus(self, _: Request, __: Names) -> HttpReply:
         return json_reply(200, self._gpus_document())

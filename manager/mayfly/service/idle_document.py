@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Protocol
 
 from mayfly.core.host_hours import Hours, PeriodHours, by_period
@@ -13,7 +12,11 @@ from mayfly.service.usage_document import Wanted
 
 SCHEMA = "mayfly.idle/1"
 HOUR = 3600.0
-NONE: Mapping[str, object] = MappingProxyType({"schema": SCHEMA, "configured": False})
+
+
+def unconfigured() -> dict[str, object]:
+    """The document of a host about which nothing is done when it is idle."""
+    return {"schema": SCHEMA, "configured": False}
 
 
 class IdleHost(Protocol):

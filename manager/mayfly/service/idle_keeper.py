@@ -32,7 +32,7 @@ from mayfly.edge.history_of_host import IdleRecord, Kept
 from mayfly.edge.idle_call import Call, login_vetoes, pause_host, vetoes
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.moments import moment
-from mayfly.service.idle_document import NONE, SCHEMA
+from mayfly.service.idle_document import SCHEMA, unconfigured
 from mayfly.service.pending_command import PendingCommand, Send, ask
 
 LOOK = 1.0  # seconds between two looks
@@ -146,7 +146,7 @@ class IdleKeeper:
         """What ``mayfly idle --json`` prints; asks who is logged in."""
         settings, known = self._host.idle, self._known
         if settings is None:
-            return NONE
+            return unconfigured()
         told = {"schema": SCHEMA, "configured": True, "after": settings.after, "by": settings.way}
         if known is None:
             return {**told, "stage": None}
