@@ -181,9 +181,14 @@ def test_reservations_are_completed(manager: StandIn, complete: Complete) -> Non
         {"reservation": "m2", "state": "coming", "user": "bob", "pool": "gpu"},
     ]
     assert named(complete("mayfly reserve --for 1h --extend m")) == ["m1", "m2"]
+    manager.account.rows = {
+        "kept": job("kept", state="failed"),
+        "gone": job("gone", state="failed"),
+    }
+    held = {"job": "kept", "user": "ann", "until": "2026-11-21T09:00:00.000Z", "over": False}
+    manager.publish(status(slot("local-0", phase="held", held=held)))
     assert named(complete("mayfly release ", "63")) == [
-        "m1  (active ann gpu)",
-        "m2  (coming bob gpu)",
+        *("kept  (failed)", "m1    (active ann gpu)", "m2    (coming bob gpu)")
     ]
 
 

@@ -131,6 +131,11 @@ def _reservations(typed: Typed) -> Iterator[Candidate]:
         yield Candidate(str(row.get("reservation")), _said(*words))
 
 
+def _given_back(typed: Typed) -> Iterator[Candidate]:
+    yield from _slots_and_jobs(typed)
+    yield from _reservations(typed)
+
+
 def _groups(typed: Typed) -> Iterator[Candidate]:
     rows = typed.rows("/v1/jobs", "jobs", {"limit": MOST, "most": MOST})
     for name in dict.fromkeys(row["group"] for row in reversed(rows) if row.get("group")):
@@ -298,7 +303,7 @@ BY_NAME: Mapping[str, Source | Place] = {
 # Where one name means something else, by verb and parameter.
 OF_VERBS: Mapping[str, Source | Place] = {
     "cancel --state": _words(*OPEN),
-    "release name": _reservations,
+    "release name": _given_back,
     "reserve --extend": _reservations,
     "history --outcome": _outcomes,
     "init --provider": _providers,
