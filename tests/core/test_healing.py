@@ -433,6 +433,24 @@ def test_a_pause_while_agents_end_gives_the_reset_up_and_holds_nobody_however_lo
     assert any(isinstance(fact, GpuHealing) for fact in heal(later, manager.run_id).facts)
 
 
+def test_a_gpu_that_gets_well_while_its_agents_end_is_not_reset_and_holds_nobody() -> None:
+    manager = healer()
+    manager.words[G0] = SICK
+    while not manager.told(GpuHealing):
+        manager.turn()
+    del manager.words[G0]
+    for _ in range(4):
+        manager.run()
+    assert not manager.told(GpuResetting)
+    (healed,) = manager.told(GpuHealed)
+    assert isinstance(healed, GpuHealed)
+    assert (healed.untouched, healed.failure) == (True, "GPU-a was not reset: it is well again")
+    assert manager.memory.slot(G0).held is None
+    assert manager.phases("g-0") == ["idle"]
+    manager.words[G0] = SICK
+    manager.until_reset()  # what was not made counts for no hour
+
+
 def test_a_pause_after_the_reset_keeps_nvml_from_being_asked_only_once_the_gpu_was_seen() -> None:
     manager = healer()
     manager.words[G0] = SICK

@@ -393,6 +393,9 @@ def _drained(scene: Scene, one: Heal, run_id: str) -> tuple[list[Fact], float | 
     if refusals:
         outcome = ResetOutcome(f"{one.gpu} was not reset: {refusals[0]}", untouched=True)
         return _given_up(scene, one, outcome), None
+    if one.by is None and _is_well_again(scene, one):
+        outcome = ResetOutcome(f"{one.gpu} was not reset: it is well again", untouched=True)
+        return _given_up(scene, one, outcome), None
     if not left:
         return [GpuResetting(scene.now, one.gpu, run_id)], None
     if not within(scene.now, one.asked, DRAIN):
@@ -407,6 +410,12 @@ def _drained(scene: Scene, one: Heal, run_id: str) -> tuple[list[Fact], float | 
         for agent in left
         if has_no_job(agent) and agent.doom is None
     ], one.asked + DRAIN
+
+
+def _is_well_again(scene: Scene, one: Heal) -> bool:
+    """Whether what it was to mend has ended by itself: whoever has it may have a job, as NVML says now."""
+    words = [scene.world.gpu_verdicts.get(spec.name) for spec in scene.on(one.devices)]
+    return bool(words) and all(word is not None and word.fit for word in words)
 
 
 def _given_up(scene: Scene, one: Heal, outcome: ResetOutcome) -> list[Fact]:
