@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 BESIDE = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 INDEX = "README.md"
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
+_LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\(((?!https?:|#)[^)\s]+)\)")
 _ROW = re.compile(r"^\| \[(.+?)\]\(([\w./-]+\.md)\)", re.MULTILINE)
 
 
@@ -45,8 +46,17 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:
-    """Links between the two places, as they are on the site."""
-    return markdown.replace("](docs/", "](") if page.file.src_uri in BESIDE else _inside(markdown)
+    """Links between the two places as they are on the site; of a file that is no page, the text alone."""
+    beside = page.file.src_uri in BESIDE
+    folder = ROOT if beside else (ROOT / "docs" / page.file.src_uri).parent
+
+    def shown(link: re.Match[str]) -> str:
+        target = (folder / link[2].partition("#")[0]).resolve()
+        own = target.is_relative_to(ROOT / "docs") or target in {ROOT / name for name in BESIDE}
+        return link[0] if own or not target.is_file() else link[1]
+
+    kept = _LINK.sub(shown, markdown)
+    return kept.replace("](docs/", "](") if beside else _inside(kept)
 
 
 def _inside(markdown: str) -> str:
