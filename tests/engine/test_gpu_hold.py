@@ -176,23 +176,24 @@ def test_it_outlives_managers_and_shells_and_ends_at_its_time_when_one_comes_bac
     goes_on(manager, job)
 
 
-def test_it_ends_at_its_time_and_tells_whoever_is_in_there(manager: GpuManager) -> None:
+def test_a_job_that_did_well_is_held_where_somebody_asked_for_it_and_ends_at_its_time(
+    manager: GpuManager,
+) -> None:
     script = "cd /tmp; until [ -e go ]; do sleep 0.1; done"
     job = manager.on_gpu("sh", "-c", script)
     manager.started(job)
-    asked = manager.cli("hold", job, "--for", "20s")
+    asked = manager.cli("hold", job, "--for", "5s")
     assert asked.returncode == 0, asked.stderr
-    assert f"when {job} ends it is held for root for 20s" in asked.stderr
+    assert f"when {job} ends it is held for root for 5s" in asked.stderr
     inside(manager, job, "touch /tmp/go")
-    assert manager.ended(job)["state"] == "succeeded", "it is held all the same"
-    until(lambda: held(manager, job), "it is held")
-    person = manager.cli("attach", job, "--", "sleep", "600")
-    assert "mayfly: it is held no longer, and this has ended with it" in person.stderr
+    assert manager.ended(job)["state"] == "succeeded"
     goes_on(manager, job)
     assert ended_for(manager, job) == "its time is over"
 
 
-def test_nobody_else_gets_in_or_takes_it_away(manager: GpuManager) -> None:
+def test_nobody_else_gets_in_or_takes_it_away_and_who_is_in_is_told_of_its_end(
+    manager: GpuManager,
+) -> None:
     try:
         group = str(grp.getgrnam("mayfly-users").gr_gid)
     except KeyError:
@@ -209,5 +210,13 @@ def test_nobody_else_gets_in_or_takes_it_away(manager: GpuManager) -> None:
                 capture_output=True, text=True, check=False, timeout=120,
             )  # fmt: skip
             assert done.stdout.startswith("403 "), (path, done.stdout, done.stderr)
+    person = subprocess.Popen(
+        [*MAYFLY, "attach", job, "--", "sh", "-c", "echo up; exec sleep 702"],
+        env=manager.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert person.stdout is not None
+    assert person.stdout.readline() == "up\n"
     assert manager.cli("release", "gpu-0").returncode == 0
+    told = person.communicate(timeout=120)[1]
+    assert "mayfly: it is held no longer, and this has ended with it" in told
     goes_on(manager, job)
