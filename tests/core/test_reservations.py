@@ -28,14 +28,14 @@ from tests.core.reserved_days import (
     whole,
 )
 from tests.core.simulator import Host, Manager, desire, pool, specs
-from tests.core.turn_days import BOX, DAY, FAULTS, HOUR, turning
+from tests.core.turn_days import BOX, DAY, FAULTS, HOUR, ServedTurns, box, turning
 
 ONE = BOX[:1]
 GPU = PoolName("gpu")
 NOW = 1_800_000_000.0
 
 
-def running(manager: ReservedManager) -> dict[str, str | None]:
+def running(manager: Manager) -> dict[str, str | None]:
     return {str(one.slot): one.job for one in manager.host.boxes.values() if one.running}
 
 
@@ -415,9 +415,9 @@ def test_an_agent_that_waits_at_its_service_is_let_go_and_none_takes_its_place()
 
 def test_agents_of_a_service_that_have_jobs_keep_them_and_the_first_to_end_makes_room() -> None:
     manager = at_a_service()
-    for box in manager.host.boxes.values():
-        if box.running:
-            manager.host.gives_job(box.generation)
+    for one in manager.host.boxes.values():
+        if one.running:
+            manager.host.gives_job(one.generation)
     manager.run()
     name = reserve_one(manager)
     manager.run()
@@ -427,3 +427,21 @@ def test_agents_of_a_service_that_have_jobs_keep_them_and_the_first_to_end_makes
     manager.host.ends(last.generation, 0)
     manager.run()
     assert manager.memory.reservations[name].taken == ("service-1",)
+
+
+def test_a_service_that_hands_its_jobs_out_gives_none_for_a_slot_that_is_reserved() -> None:
+    manager = box(reservable(turning("service", 2, 1, provider="github"), idle=0.0), gpus=BOX[:2])
+    assert isinstance(manager, ServedTurns)
+    one = Reservation(
+        *(JobId("mine"), PoolName("service"), 1001, "ann", 1, 1, manager.now, HOUR, manager.now),
+        shell=False,
+    )
+    manager.record([ReservationMade(manager.now, one)])
+    manager.run()
+    assert manager.memory.reservations[one.id].taken == ("service-0",)
+    for _ in range(3):
+        manager.service.queue()
+    manager.pass_time(60.0)
+    assert list(running(manager)) == ["service-1"]
+    states = [job.state for job in manager.service.jobs]
+    assert states.count("offered") == 2, "two are left to other runners"

@@ -115,6 +115,7 @@ def test_gpus_outside_of_containers_are_nobody_else_s_until_the_end_and_who_is_t
     until(lambda: row(manager, mine)["in_use"], "its owner computes there")
     assert not manager.told("reservation.stranger")
     assert not manager.told("gpu.foreign"), "who has reserved it is no stranger there"
+    assert manager.slot("gpu-0")["phase"] != "held", "nor is what they do a leftover"
     hardware.unsay(own)
     other = subprocess.Popen(["sleep", "600"], user=12345, group=12345)
     try:

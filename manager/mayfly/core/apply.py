@@ -384,6 +384,9 @@ def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
             draft.reservations = {
                 key: kept for key, kept in draft.reservations.items() if key != one
             }
+            if known is not None and not known.shell:
+                for slot in known.taken:  # what is looked at from before may show its owner's work
+                    draft.slot(slot, vacant_since=at)
             if known is not None and used is not None:
                 key = (known.pool, known.uid, Priority.NORMAL)
                 before = draft.shares.get(key, NO_SHARE)

@@ -168,7 +168,12 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
     enrolling = draft.enrolling | {
         one.generation for one in draft.actions if isinstance(one, Enrol)
     }
-    known = (draft.dispatches, draft.gates, view.desired, view.memory, tenants, enrolling)
+    desired = view.desired
+    if view.reserved.held or view.reserved.kept:
+        bars = view.reserved.bars
+        free = tuple(spec for spec in desired.slots if not bars(spec.name, spec.lease))
+        desired = replace(desired, slots=free)
+    known = (draft.dispatches, draft.gates, desired, view.memory, tenants, enrolling)
     for acquire in dispatch.acquisitions(*known, view.now):
         if view.asks(acquire.pool, acquire.subject):
             draft.take(Act((acquire,)))

@@ -284,6 +284,8 @@ def _able(desired: Desired, memory: Memory, spec: SlotSpec, held: AbstractSet[Sl
     known = memory.slot(spec.name)
     if known.cordon is not None or known.held is not None or spec.name in held:
         return False
+    if memory.reservations and not memory.reserved.keys().isdisjoint(spec.lease):
+        return False
     return spec.name not in desired.obstacles and spec.name not in desired.undetermined
 
 

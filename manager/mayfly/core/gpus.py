@@ -292,7 +292,7 @@ class Gpus:
             if agent.committed is not None
             and (agent.owes or agent.hold is not None or not agent.settled)
             for uuid in agent.lease
-        }
+        } | _by_people(memory)
         found = {
             uuid
             for uuid in reading.vitals
@@ -492,11 +492,16 @@ def _left(known: Mapping[str, float], memory: Memory) -> Mapping[str, float]:
     return left
 
 
+def _by_people(memory: Memory) -> set[str]:
+    """GPUs that people have for work outside of containers: what they do there is nobody's leftover."""
+    return {uuid for uuid, one in memory.reserved.items() if not one.shell}
+
+
 def _tenant(spec: SlotSpec, first: float, memory: Memory, left: Mapping[str, float]) -> Tenant:
     shared = spec.pool.share  # whose agents find each other's work there
     own = memory.slot(spec.name).vacant_since
     ends = (own, *(left.get(uuid) for uuid in spec.lease if not shared))
-    at_work = any(
+    at_work = not _by_people(memory).isdisjoint(spec.lease) or any(
         agent.committed is not None
         and (agent.owes or agent.hold is not None or not agent.settled)
         and set(agent.lease) & set(spec.lease)

@@ -36,6 +36,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.quantities import spoken_age
+from mayfly.core.reservations import clock
 from mayfly.core.slots import within
 
 ONCE_IN = 3600.0  # seconds from one reset of a GPU to the next
@@ -203,6 +204,11 @@ def _refusals(
     if any(not spec.engine.on_this_host for spec in specs):
         yield "its engine is not on this host"
     yield from _too_soon(scene, members)
+    yield from (
+        f"{uuid} is reserved by {one.owner} until {clock(one.ends)}"
+        for uuid, one in scene.memory.reserved.items()
+        if uuid in devices
+    )
     reading = scene.gpus.reading
     if reading is None or reading.problem is not None:
         yield "NVML does not say what uses it"

@@ -202,12 +202,12 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             with_holds(noticed, memory, state.desired.slots, now), memory, state.config.pools
         )
         dispatches = dispatch.after(dispatches, noticed, memory, now)
-        memory = apply(memory, noticed)
+        memory, noticed, reserved_due = _timed(state, memory, noticed, gpus, now)
         gpus, world = gpus.judged(state.desired, memory, world, now)
         scene = Scene(state.desired, world, memory, gpus, state.survey.foreign_containers, now)
         healing = heal(scene, state.run_id)
         gpus, world = healing.shown(gpus, world)
-        memory, timed, reserved_due = _timed(state, memory, healing.facts, gpus, now)
+        memory, noticed = apply(memory, healing.facts), (*noticed, *healing.facts)
         away = cut_off(memory, state.reported, state.contacts, now)
         plan = decide(
             state.desired,
@@ -227,11 +227,11 @@ def _decided(state: State, now: float, judge: Judge, requests: tuple[Request, ..
             enrolling=_enrolling(state, actions),
         )
         memory = apply(memory, plan.facts)
-        facts += [*noticed, *timed, *plan.facts]
+        facts += [*noticed, *plan.facts]
         actions += plan.actions
         wake, looks = plan.wake, plan.look_at_mounts
         taken = plan.turns if plan.turns is not None else taken
-        if not noticed and not timed and not plan.facts:
+        if not noticed and not plan.facts:
             unfinished = False
             break
     if unfinished:
@@ -452,14 +452,14 @@ def _slots(config: Config, pool: PoolName) -> list[SlotName]:
 
 
 def _timed(
-    state: State, memory: Memory, healed: tuple[Fact, ...], gpus: Gpus, now: float
+    state: State, memory: Memory, noticed: tuple[Fact, ...], gpus: Gpus, now: float
 ) -> tuple[Memory, tuple[Fact, ...], float | None]:
-    """The memory with what was ``healed``, and what time brings to what is reserved; when to look again."""
-    memory = apply(memory, healed)
+    """The memory with what was noticed and what time brings to what is reserved; that; when to look again."""
+    memory = apply(memory, noticed)
     used = reserving.in_use(memory, gpus.reading)
     half_life = state.config.host.fair_share_half_life
     facts, due = reserving.tended(memory, state.desired, used, now, half_life)
-    return apply(memory, facts), (*healed, *facts), due
+    return apply(memory, facts), (*noticed, *facts), due
 
 
 class _Mint:

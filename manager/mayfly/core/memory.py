@@ -405,6 +405,16 @@ class Memory:
         return self.slots.get(name, NOTHING)
 
     @property
+    def reserved(self) -> Mapping[str, Reservation]:
+        """The GPUs of the reservations that have begun, by UUID."""
+        return {
+            uuid: one
+            for one in self.reservations.values()
+            if one.began is not None
+            for uuid in one.devices
+        }
+
+    @property
     def booked(self) -> Mapping[JobId, SlotName]:
         """The slots that are being made ready for one job each, by job."""
         return {

@@ -87,6 +87,7 @@ def room_of(
         for agent in memory.agents.values()
         if agent.hold is not None and agent.pool == pool
     }
+    reserved = memory.reserved.keys()
     free: list[float] = []
     takes_jobs = busy = others = 0
     for spec in desired.slots:
@@ -94,6 +95,7 @@ def room_of(
             continue
         known, job = memory.slot(spec.name), running.get(spec.name)
         closed = known.cordon is not None or known.held is not None
+        closed = closed or not reserved.isdisjoint(spec.lease)
         cools = booked and cooling(known, now)
         if closed or cools or spec.name in desired.obstacles:
             others += 1

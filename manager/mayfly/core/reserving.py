@@ -72,16 +72,6 @@ LATE = 900.0  # seconds after its start after which it is told that one waits
 MOMENT = 0.001  # seconds after which what has just become too little is
 
 
-def held_by(memory: Memory) -> dict[str, Reservation]:
-    """The GPUs of the reservations that have begun."""
-    return {
-        uuid: one
-        for one in memory.reservations.values()
-        if one.began is not None
-        for uuid in one.devices
-    }
-
-
 def rooms_of(desired: Desired) -> Rooms:
     """What the pools have to reserve."""
     rules = {
@@ -154,7 +144,7 @@ def arranged(
     known = view.memory.reservations
     if not known:
         return NOTHING_RESERVED, [], None
-    held = held_by(view.memory)
+    held = dict(view.memory.reserved)
     due, wake = _due(view, half_life)
     facts: list[Fact] = [*_bookings(view)]
     kept: dict[str, Reservation] = {}
@@ -333,7 +323,7 @@ def in_use(memory: Memory, reading: Reading | None) -> frozenset[str]:
     if reading is None or not memory.reservations:
         return frozenset()
     found = set()
-    for uuid, one in held_by(memory).items():
+    for uuid, one in memory.reserved.items():
         vitals = reading.vitals.get(uuid)
         if vitals is not None and any(is_own(memory, one, process) for process in vitals.processes):
             found.add(uuid)

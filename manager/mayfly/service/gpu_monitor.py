@@ -184,7 +184,7 @@ class GpuMonitor:
         ]
         lines += bench_lane.conditions(state.desired.slots, state.memory, now)
         lines += reserving.conditions(state.memory, state.desired, gpus.reading, now)
-        lines += _foreign_processes(gpus, reserving.held_by(state.memory))
+        lines += _foreign_processes(gpus, state.memory.reserved)
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines
 

@@ -29,7 +29,6 @@ from mayfly.core.model import (
 )
 from mayfly.core.quantities import rfc3339, spoken_age
 from mayfly.core.reservations import Reserved
-from mayfly.core.reserving import held_by
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import (
     VACANCY,
@@ -57,7 +56,7 @@ def statuses(
     former = sorted(tenants.keys() - {spec.name for spec in desired.slots})
     unseen = unseen_ends.unseen_ends(desired, memory, now)
 
-    reserved = Reserved(held_by(memory))
+    reserved = Reserved(memory.reserved)
 
     def noted(row: SlotStatus) -> SlotStatus:
         hold = row.held.hold if row.held is not None else None
