@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from tests.service.standin import StandIn, job, slot, status
 from tests.terminal import environment
 
 Asked = Callable[..., Ran]
+# As `mayfly`, for whom a login may last a second beside ssh's own time.
+IMPATIENT = (
+    *(sys.executable, "-c"),
+    "from mayfly.cli import app, ssh_socket; ssh_socket.LOGIN = 1.0; app.main()",
+)
 WITHOUT_PLACE = {"MAYFLY_HOST_SSH": ""}
 
 
@@ -51,10 +57,12 @@ def asked(ssh: FakeSsh, managers: dict[str, StandIn]) -> Asked:
     """``mayfly WORDS`` of a person at another desk."""
     del managers
 
-    def run(*words: str, stdin: str = "", **env: str) -> Ran:
+    def run(
+        *words: str, stdin: str = "", before: tuple[str, ...] = copies.MAYFLY, **env: str
+    ) -> Ran:
         given = environment(**env)
         given["PATH"] = f"{ssh.programs}:{given['PATH']}"
-        done = copies.run((*copies.MAYFLY, *words), given, stdin.encode())
+        done = copies.run((*before, *words), given, stdin.encode())
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
 
     return run
@@ -106,6 +114,17 @@ def test_ssh_may_ask_a_person_where_one_box_is_asked_and_nobody_where_several_ar
         assert "-oServerAliveInterval=15" in call
         assert "-oRemoteCommand=none" in call
         assert "-oControlMaster=auto" in call
+
+
+def test_a_temporary_directory_that_ssh_would_misread_has_no_master(
+    asked: Asked, ssh: FakeSsh, tmp_path: Path
+) -> None:
+    for name in ("with a blank", "x%h"):
+        (tmp_path / name).mkdir()
+        said = asked("--host", "a", "status", TMPDIR=str(tmp_path / name))
+        assert said.code == 0, said.err
+        assert "Control" not in ssh.asked("a")[-1]
+        assert list((tmp_path / name).iterdir()) == []
 
 
 def test_what_ssh_is_configured_with_stays(asked: Asked, ssh: FakeSsh) -> None:
@@ -184,10 +203,23 @@ def test_a_box_without_a_manager_says_how_to_start_it_there(
 def test_a_box_that_hangs_is_given_up_after_its_time(asked: Asked, ssh: FakeSsh) -> None:
     ssh.configured("a", "controlpath none\nconnecttimeout 1\nserveraliveinterval 0\n")
     ssh.fails("a", "exec sleep 600")
-    said = asked("--host", "a,b", "status")
+    said = asked("--host", "a,b", "status", before=IMPATIENT)
     assert said.code == 1
-    assert "a does not answer over ssh within 16 s" in said.out
+    assert "a does not answer over ssh within 2 s" in said.out
     assert "b/local-0" in said.out
+
+
+def test_a_verb_about_this_host_does_not_ask_the_box_of_the_variable(
+    asked: Asked, ssh: FakeSsh, tmp_path: Path
+) -> None:
+    file = tmp_path / "config.toml"
+    idle = '[host.idle]\nafter = "1h"\ncommand = ["/bin/true"]\n'
+    file.write_text(
+        f'[host]\nname = "lab"\nsocket = "{tmp_path}/none"\n{idle}[[pool]]\nname = "local"\n'
+    )
+    for words in (("health",), ("idle", "test", "--yes")):
+        said = asked(*words, MAYFLY_HOST_SSH="a", MAYFLY_CONFIG=str(file))
+        assert ssh.asked("a") == [], said
 
 
 def test_what_a_login_prints_first_is_passed_over(asked: Asked, ssh: FakeSsh) -> None:
@@ -301,6 +333,7 @@ def test_several_boxes_are_one_table_and_one_document(
 
 
 READS: dict[str, str] = {
+    "reservations": "reservations",
     "status": "slots",
     "jobs": "jobs",
     "gpus": "gpus",

@@ -203,8 +203,19 @@ def _has(manager: Client, name: str) -> bool:
         if any(row.get("slot") == name for row in slots):
             return True
         group = manager.get("/v1/jobs", {"group": name, "limit": 1, "most": 1})
-        return bool(group.get("jobs"))
+        return bool(group.get("jobs")) or _is_reserved(manager, name)
     return True
+
+
+def _is_reserved(manager: Client, name: str) -> bool:
+    """Whether a reservation there is called so; a manager of before has none."""
+    try:
+        rows = manager.get("/v1/reservations").get("reservations", ())
+    except (Down, TimedOut):
+        raise
+    except Trouble:
+        return False
+    return any(row.get("reservation") == name for row in rows)
 
 
 def _first_line(trouble: Trouble | None) -> str:

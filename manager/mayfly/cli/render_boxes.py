@@ -14,7 +14,7 @@ from mayfly.cli import render
 from mayfly.cli.table import table
 
 Row = Mapping[str, Any]
-NAMES = ("slot", "job", "run", "group")  # of a row, that a person types
+NAMES = ("slot", "job", "run", "group", "reservation")  # of a row, that a person types
 LISTS = ("slots",)  # of a row, of such names
 
 

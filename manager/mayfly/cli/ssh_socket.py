@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -42,6 +44,7 @@ LIVES = 60  # seconds that a master without anybody goes on, if a command could 
 ALIVE = 15  # seconds between ssh's own questions whether the other side is there; three go without answer
 NOISE_MAX = 64 * 1024  # bytes that a login there may print before the relay greets
 PATH_MAX = 85  # bytes of a master's socket: ssh puts 17 behind it, and a socket's path has 108
+PLAIN = re.compile(r"[A-Za-z0-9/._-]+")  # a path that ssh takes as it is
 WORDS_MAX = 300
 OLD = "No such command"  # Typer, of a verb that it does not know
 FIXED = (
@@ -120,7 +123,8 @@ class Box:
             configured = _configured(self.box, self.name)
             seconds = whole_number(configured.get("connecttimeout", ""))
             own = [] if seconds else [f"-oConnectTimeout={CONNECT}"]
-            self._seconds = (seconds or CONNECT) + (LOGIN if self._quiet else QUESTIONS)
+            asks = not self._quiet and sys.stderr.isatty()  # a person who may be there
+            self._seconds = (seconds or CONNECT) + (QUESTIONS if asks else LOGIN)
             if configured.get("serveraliveinterval", "0") == "0":
                 own.append(f"-oServerAliveInterval={ALIVE}")
             if self._quiet:
@@ -138,7 +142,8 @@ class Box:
 
     def _masters(self) -> Sequence[str]:
         folder = tempfile.mkdtemp(prefix="mayfly-")
-        if len(os.fsencode(folder)) > PATH_MAX:
+        # (ssh makes something of blanks and of some signs in a path.)
+        if len(os.fsencode(folder)) > PATH_MAX or PLAIN.fullmatch(folder) is None:
             Path(folder).rmdir()
             return ()
         self._folder = folder

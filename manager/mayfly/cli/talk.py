@@ -34,6 +34,7 @@ class Where:
     config: str | None = None
     context: str | None = None  # of a kubeconfig; None: the manager is on this host
     host: str | None = None  # boxes by commas, as ssh names them; None: none was named
+    here: bool = False  # the verb is about this host, whatever MAYFLY_HOST_SSH says
 
 
 class Called(Protocol):
@@ -52,7 +53,7 @@ def hosts(ctx: Called, socket: str | None, config: str | None) -> tuple[str, ...
     before = where(ctx)
     elsewhere = socket or config or before.socket or before.config or before.context
     given, called = before.host, "--host"
-    if given is None and not elsewhere:
+    if given is None and not elsewhere and not before.here:
         given, called = os.environ.get(VARIABLE) or None, VARIABLE
     if given is None:
         return ()

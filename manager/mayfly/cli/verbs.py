@@ -215,4 +215,4 @@ def _before(
                 f"mayfly {ctx.invoked_subcommand} is about this host: {option} goes with what a manager is "
                 "asked"
             )
-    ctx.obj = Where(socket, config, context, host)
+    ctx.obj = Where(socket, config, context, host, ctx.invoked_subcommand in OF_THIS_HOST)

@@ -7,10 +7,13 @@ import pwd
 import shutil
 import sys
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mayfly.cli.boxes import several, show
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, YesOption
 from mayfly.cli.talk import client, config_path, print_json, say, terminal_width, where
 from mayfly.cli.trouble import Trouble, Usage
@@ -42,12 +45,15 @@ def idle(
     if what == "test":
         _test(ctx, socket, config, yes=yes)
         return
+    from mayfly.cli import render_idle  # noqa: PLC0415
+
+    if boxes := several(ctx, socket, config):
+        lines = partial(render_idle.idle, now=time.time(), width=terminal_width())
+        raise typer.Exit(show(boxes.get("/v1/idle"), as_json, lines, apart=True))
     document = client(ctx, socket, config).get("/v1/idle")
     if as_json:
         print_json(document)
         return
-    from mayfly.cli import render_idle  # noqa: PLC0415
-
     for line in render_idle.idle(document, time.time(), terminal_width()):
         print(line)
 
@@ -57,6 +63,7 @@ def _test(ctx: typer.Context, socket: str | None, config: str | None, *, yes: bo
     elsewhere = where(ctx)
     if elsewhere.context is not None or elsewhere.host is not None:
         raise Usage("idle test tries it on this host: it goes without --context and --host")
+    ctx.obj = replace(elsewhere, here=True)
     from mayfly.cli.loading import load_config  # noqa: PLC0415  brings pydantic
     from mayfly.edge.idle_call import Call  # noqa: PLC0415  brings requests
 

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from mayfly.cli import render_reservations
-from mayfly.cli.client import Client, segment
+from mayfly.cli.boxes import several, show
+from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.talk import client, needs, print_json, say, terminal_width
 from mayfly.cli.trouble import Usage
@@ -128,6 +129,9 @@ def reservations(
     config: ConfigOption = None,
 ) -> None:
     """List the reserved GPUs: whose they are, from when until when."""
+    if boxes := several(ctx, socket, config):
+        found = boxes.get("/v1/reservations")
+        raise typer.Exit(show(found, as_json, _lines))
     document = client(ctx, socket, config).get("/v1/reservations", {})
     if as_json:
         print_json(document)
@@ -135,8 +139,12 @@ def reservations(
     if not document.get("reservations"):
         say("nothing is reserved")
         return
-    for line in render_reservations.reservations(document, time.time(), terminal_width(), None):
+    for line in _lines(document):
         print(line)
+
+
+def _lines(document: Document) -> list[str]:
+    return render_reservations.reservations(document, time.time(), terminal_width(), None)
 
 
 def given_back(manager: Client, name: str) -> None:

@@ -110,6 +110,23 @@ def test_status_is_watched_over_the_end_and_the_return_of_a_box(boxes: Boxes, de
     assert screen.end()[0] == 130
 
 
+def test_a_job_goes_to_the_box_with_a_free_slot(boxes: Boxes, desk: Desk) -> None:
+    manager = boxes["a"].manager
+    busy = [manager.submit("sleep", "600") for _ in range(2)]
+    for job in busy:
+        manager.started(job)
+    code, out, err = desk.mayfly(*BOTH, "submit", "--", "true")
+    assert (code, err) == (0, "")
+    box, _, job = out.strip().partition("/")
+    assert box == "b"
+    assert boxes["b"].manager.ended(job)["state"] == "succeeded"
+    after = desk.mayfly(*BOTH, "submit", "--after", busy[0], "--", "true")
+    assert after[1].startswith("a/"), after
+    assert desk.mayfly(*BOTH, "cancel", *busy)[0] == 0
+    for job in busy:
+        assert manager.ended(job)["state"] == "cancelled"
+
+
 def test_jobs_of_both_are_cancelled_where_they_are(boxes: Boxes, desk: Desk) -> None:
     jobs = {name: box.manager.submit("sleep", "600") for name, box in boxes.items()}
     names = [jobs["a"], f"b/{jobs['b']}"]
