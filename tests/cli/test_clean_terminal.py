@@ -57,6 +57,7 @@ TYPED: dict[str, list[list[str]]] = {
     "idle": [["idle"], ["idle", "--json"], ["idle", NOT_NUL]],
     "notify": [["notify", "list"], ["notify", "test", NOT_NUL]],
     "shell": [["shell", NOT_NUL]],
+    "reserve": [["reserve", "--for", "1h"]],
     "attach": [["attach", "local-0"], ["attach", "j1", NOT_NUL]],
     "top": [["top", "-n", "1"], ["top", "--json"]],
     "push": [["push", "--all"], ["push", "--all", "--wait"], ["push", "bad"], ["push", NOT_NUL]],
