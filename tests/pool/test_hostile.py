@@ -56,6 +56,7 @@ IMAGE_SETS = (
 )
 EVIL, LED, GOOD = ("--pool", "evil"), ("--pool", "led"), ("--pool", "good")
 RUNNER = 1000
+OURS = {"MAYFLY_SLOT", "MAYFLY_JOB", "MAYFLY_POOL", "MAYFLY_IMAGE"}  # variables that each job finds
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_what_pool_and_image_set_leads_nothing_of_roots_and_reaches_the_job(
     assert variables["LD_DEBUG_OUTPUT"] == "/cache/led/by"
     assert variables["FOO"] == "it's\nfoo"
     assert variables["TAR_OPTIONS"] == "--no-such"
-    assert {name for name in variables if "MAYFLY" in name} == {"MAYFLY_SLOT", "MAYFLY_JOB"}
+    assert {name for name in variables if "MAYFLY" in name} == OURS
     assert rest.split() == [str(RUNNER), "NoNewPrivs:", "1"]
     # The loader writes a file for each process that it is led in, as who that process is.
     traces = list((manager.home / "cache/led").iterdir())

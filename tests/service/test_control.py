@@ -30,14 +30,17 @@ from mayfly.core.commands import (
     CordonSlots,
     DetachAgent,
     DrainSlots,
+    ExtendHold,
     ExtendReservation,
     HealGpu,
+    HoldJob,
     LeaveHost,
     OpenGates,
     PauseManager,
     Payload,
     PlanAhead,
     RecycleSlots,
+    ReleaseHold,
     ReleaseReservation,
     ReloadConfig,
     ReserveGpus,
@@ -50,7 +53,7 @@ from mayfly.core.commands import (
     UncordonSlots,
     verb_of,
 )
-from mayfly.core.model import JobId, Priority
+from mayfly.core.model import JobId, Priority, SlotName
 from mayfly.core.runs import Origin
 from mayfly.edge import unix_http
 from mayfly.edge.faults import Passing, Refused
@@ -121,7 +124,7 @@ def test_jobs_have_the_keys_that_were_promised_and_times_as_rfc_3339(
 ) -> None:
     manager.account.rows["j1"] = job("j1", submitted=1763715600.5, argv=["secret"])
     rows = ask("GET", "/v1/jobs").json["jobs"]
-    assert list(rows[0]) == [*JOB_KEYS, "position", "seconds_left"]
+    assert list(rows[0]) == [*JOB_KEYS, "held", "position", "seconds_left"]
     assert rows[0]["submitted"] == "2025-11-21T09:00:00.500Z"
     assert ask("GET", "/v1/jobs/j1").json["argv"] == ["secret"]
     assert ask("GET", "/v1/jobs/j2").json == {
@@ -325,6 +328,16 @@ COMMANDS: list[tuple[str, object, Command]] = [
     ),
     ("/v1/reservations/r1/extend", {"for": 600}, ExtendReservation(ANYONE, "r1", 600.0)),
     ("/v1/reservations/r1/release", None, ReleaseReservation(ANYONE, "r1")),
+    ("/v1/jobs/j1/hold", {"seconds": 60}, HoldJob(ANYONE, JobId("j1"), False, 60.0)),
+    ("/v1/slots/local-0/hold", {}, HoldJob(ANYONE, SlotName("local-0"), True)),
+    ("/v1/jobs/j1/extend", {"seconds": 60}, ExtendHold(ANYONE, JobId("j1"), False, 60.0)),
+    (
+        "/v1/slots/local-0/extend",
+        {"seconds": 60},
+        ExtendHold(ANYONE, SlotName("local-0"), True, 60.0),
+    ),
+    ("/v1/jobs/j1/release", None, ReleaseHold(ANYONE, JobId("j1"), False)),
+    ("/v1/slots/local-0/release", None, ReleaseHold(ANYONE, SlotName("local-0"), True)),
     ("/v1/jobs/j1/cancel", None, CancelJobs(ANYONE, ("j1",))),
     ("/v1/cancel", {"jobs": ["j1", "j2"]}, CancelJobs(ANYONE, ("j1", "j2"))),
     (
@@ -377,7 +390,7 @@ def test_every_kind_of_command_has_a_path_and_a_verb_on_the_command_line() -> No
     # That somebody is out again, and what becomes of an idle host, nobody asks for: the manager does it.
     own = {DetachAgent, CloseGates, LeaveHost, OpenGates}
     assert {type(command) for command in asked} == set(get_args(Command)) - own
-    typed = {"heal": "gpus", "extend": "reserve"}  # a word of another verb's
+    typed = {"heal": "gpus", "extend": "reserve"}  # words of another verb's
     assert {typed.get(verb_of(one), verb_of(one)) for one in asked} <= VERBS.keys()
 
 
@@ -401,9 +414,9 @@ def test_where_a_job_would_stand_is_told_and_nothing_is_queued(manager: StandIn,
 
 
 def test_every_post_and_no_other_read_is_a_command() -> None:
-    posted = {
-        path.replace("/j1/", "/{job}/").replace("/r1/", "/{reservation}/") for path, *_ in COMMANDS
-    }
+    posted = {path for path, *_ in COMMANDS}
+    for name, what in (("j1", "job"), ("r1", "reservation"), ("local-0", "slot")):
+        posted = {path.replace(f"/{name}/", f"/{{{what}}}/") for path in posted}
     posted |= {name.removeprefix("POST ") for name in openapi.UPGRADED}
     sent = {
         "/v1/content",

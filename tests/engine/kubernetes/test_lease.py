@@ -292,6 +292,7 @@ OTHERS = {
         "let_go",
     ),
     *("make_sandbox", "output", "own_process", "ping", "rename", "sandbox_is_empty"),
+    "start_again",  # it refuses
     *("sandbox_was_used", "size", "sweep", "take_tree", "thaw", "watch", "watch_sandbox"),
     *("weigh", "witnesses"),
     # Of a job's own containers, which there are none of on a cluster.
