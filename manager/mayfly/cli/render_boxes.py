@@ -14,6 +14,7 @@ from mayfly.cli import render
 from mayfly.cli.table import table
 
 Row = Mapping[str, Any]
+OWN = ("box", "boxes", "answered", "error", "exit_code")  # ours to say, whatever a box says
 NAMES = ("slot", "job", "run", "group", "reservation")  # of a row, that a person types
 LISTS = ("slots",)  # of a row, of such names
 
@@ -55,12 +56,19 @@ def merged(replies: Sequence[Reply]) -> dict[str, Any]:
         for key, value in (one.document or {}).items():
             if key == "schema":
                 found.setdefault(key, value)
+            elif key in OWN:
+                continue
             elif _is_rows(value):
-                rows.setdefault(key, []).extend({"box": one.box, **row} for row in value)
+                rows.setdefault(key, []).extend(_of_box(one.box, row) for row in value)
             elif key != "rev":
                 told[key] = value
         boxes.append(told)
     return {**found, "boxes": boxes, **rows}
+
+
+def _of_box(box: str, row: Row) -> dict[str, Any]:
+    """The row, first of all with whose it is: a box cannot say that one is another's."""
+    return {"box": box, **{key: value for key, value in row.items() if key != "box"}}
 
 
 def called(document: Row) -> dict[str, Any]:
