@@ -6,7 +6,10 @@ import socket
 
 import pytest
 
+from mayfly.cli import answer as answers
 from mayfly.cli.answer import HEAD_MAX, Answer, asked
+from mayfly.cli.client import FRAME, FRAME_MAX, Client
+from mayfly.cli.trouble import Trouble
 
 OK = b"HTTP/1.1 200 OK\r\nServer: mayfly\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -69,6 +72,47 @@ def test_a_body_that_breaks_off_is_no_shorter_one(data: bytes) -> None:
     with pytest.raises(OSError, match=r"it closed|without a size|longer than"):
         found.read()
     found.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (CHUNKED + b"64\r\n" + b"x" * 100 + b"\r\n64\r\n" + b"x" * 100 + b"\r\n", "too large"),
+        (OK + b"Content-Length: 99999999999\r\n\r\n" + b"x" * 200, "too large"),
+        (CHUNKED + b"0\r\n" + (b"X: " + b"y" * 1000 + b"\r\n") * 70, "no end"),
+    ],
+)
+def test_an_answer_without_end_is_not_read_to_it(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, why: str
+) -> None:
+    monkeypatch.setattr(answers, "WHOLE_MAX", 150)
+    found = answer(data)
+    with pytest.raises(OSError, match=why):
+        found.read()
+    found.close()
+
+
+def client(data: bytes) -> Client:
+    """Of a manager that says this to whatever it is asked."""
+    here, there = socket.socketpair()
+    with there:
+        there.sendall(data)
+        there.shutdown(socket.SHUT_WR)
+        return Client("somewhere", connect=lambda _: here)
+
+
+def test_what_is_nested_without_end_is_no_document() -> None:
+    nested = b"[" * 100_000
+    manager = client(OK + b"Content-Length: %d\r\n\r\n" % len(nested) + nested)
+    with pytest.raises(Trouble, match="not a JSON document"):
+        manager.get("/v1/status")
+
+
+def test_a_frame_of_output_that_no_manager_sends_is_not_waited_for() -> None:
+    frame = FRAME.pack(1, FRAME_MAX + 1, 0)
+    manager = client(OK + b"Content-Length: %d\r\n\r\n" % len(frame) + frame)
+    with pytest.raises(Trouble, match="too large"):
+        list(manager.output("/v1/jobs/j/output", {}))
 
 
 @pytest.mark.parametrize(

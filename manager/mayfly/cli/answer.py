@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from mayfly.core.quantities import whole_number
 
 HEAD_MAX = 64 * 1024  # bytes of an answer's head, and of the line before a chunk
+WHOLE_MAX = 128 * 1024 * 1024  # bytes of a body that is read at once; the largest are lists of jobs
 BODILESS = (101, 204)  # the status of an answer that has no body
 SIZE = re.compile("[0-9A-Fa-f]{1,15}")  # of a chunk
 
@@ -39,10 +40,17 @@ class Answer:
         self._ended = self.status in BODILESS or (not self._chunked and not self._left)
 
     def read(self, most: int | None = None) -> bytes:
-        """So many bytes of the body at most, as they come, none at its end; without a number all of it."""
+        """So many bytes of the body at most, as they come, none at its end; without a number all of it,
+        which is an error where that is too much to be a document.
+        """
         if most is not None:
             return self._piece(most)
-        return b"".join(iter(lambda: self._piece(HEAD_MAX), b""))
+        whole = bytearray()
+        while piece := self._piece(HEAD_MAX):
+            whole += piece
+            if len(whole) > WHOLE_MAX:
+                raise ConnectionError("its answer is too large to read")
+        return bytes(whole)
 
     def ahead(self) -> bytes:
         """What has come behind an answer after which another protocol goes on."""
@@ -100,8 +108,11 @@ class Answer:
             raise ConnectionError("its answer has a chunk without a size")
         self._left = int(text, 16)
         if not self._left:
-            while self._line():
-                pass
+            size = 0
+            while line := self._line():
+                size += len(line)
+                if size > HEAD_MAX:
+                    raise ConnectionError("the end of its answer has no end")
             self._ended = True
         return self._left
 

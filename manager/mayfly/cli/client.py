@@ -32,6 +32,7 @@ BUSY = 503  # the status of an answer of a manager that has no place, or no stat
 SWITCHING = 101  # the status of an answer after which another protocol goes on
 PATIENCE = 60.0  # how long a place is tried for
 FRAME = struct.Struct(">BxxxIQ")  # stream, length, timestamp: see docs/reference/control-socket.md
+FRAME_MAX = 16 * 1024 * 1024  # bytes of one; what an Engine sends at once is a thousandth of it
 
 Document = dict[str, Any]
 
@@ -161,6 +162,8 @@ class Client:
             agent = response.headers.get("mayfly-agent", "")
             while head := _exactly(response, FRAME.size):
                 stream, length, timestamp = FRAME.unpack(head)
+                if length > FRAME_MAX:
+                    raise ConnectionError("it has a frame that is too large to read")
                 yield Piece(agent, stream, timestamp, _exactly(response, length))
         except OSError as error:
             raise self._trouble(error) from error
@@ -339,7 +342,7 @@ def _exactly(response: Answer, size: int) -> bytes:
 def _document(data: bytes) -> Document:
     try:
         document = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise Trouble("the manager answered with something that is not a JSON document")
