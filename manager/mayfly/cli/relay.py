@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import sys
+from contextlib import suppress
 
 from mayfly.cli.client import connected, find_socket, not_let_in
 from mayfly.cli.trouble import Denied, Down, Trouble, Usage
@@ -43,28 +45,60 @@ def carry(path: str) -> int:
     except OSError as error:
         print(f"nobody answers on {path} there ({error.strerror})", file=sys.stderr)
         return Down.code
-    _written(GREETING)
-    looked = select.poll()
-    looked.register(IN, select.POLLIN)
-    looked.register(connection, select.POLLIN)
-    while True:
-        for ready, _ in looked.poll():
-            if ready == IN:
-                data = os.read(IN, PIECE)
-                if not data:
-                    return 0
-                connection.sendall(data)
-            else:
-                data = connection.recv(PIECE)
-                if not data:
-                    return 0
-                _written(data)
+    _greet()
+    _carry(connection)
+    return 0
 
 
-def _written(data: bytes) -> None:
-    left = memoryview(data)
+def _greet() -> None:
+    left = memoryview(GREETING)
     while left:
         left = left[os.write(OUT, left) :]
+
+
+def _carry(connection: socket.socket) -> None:
+    """Carry until either side has ended. Neither way waits for the other: a job that prints while much is
+    sent to it would wait for ever.
+    """
+    for descriptor in (IN, OUT, connection.fileno()):
+        os.set_blocking(descriptor, False)
+    there, here = b"", b""  # on its way to the manager, and from it
+    takes = True  # the manager has not turned away what is sent
+    while True:
+        ready = _ready(connection, there, here, listens=takes and not there)
+        if IN in ready and takes and not there:
+            with suppress(BlockingIOError):
+                there = os.read(IN, PIECE)
+                if not there:
+                    return
+        if there:
+            try:
+                there = there[connection.send(there) :]
+            except BlockingIOError:
+                pass
+            except (BrokenPipeError, ConnectionResetError):
+                there, takes = b"", False  # why stands in its answer, which is still to be read
+        if connection.fileno() in ready and not here:
+            with suppress(BlockingIOError):
+                here = connection.recv(PIECE)
+                if not here:
+                    return
+        if here:
+            with suppress(BlockingIOError):
+                here = here[os.write(OUT, here) :]
+
+
+def _ready(connection: socket.socket, there: bytes, here: bytes, *, listens: bool) -> set[int]:
+    """Which of the three can go on, once one can."""
+    looked = select.poll()
+    of_manager = (0 if here else select.POLLIN) | (select.POLLOUT if there else 0)
+    if of_manager:  # (without any it would be told for ever that it has hung up)
+        looked.register(connection, of_manager)
+    if listens:
+        looked.register(IN, select.POLLIN)
+    if here:
+        looked.register(OUT, select.POLLOUT)
+    return {descriptor for descriptor, _ in looked.poll()}
 
 
 if __name__ == "__main__":
