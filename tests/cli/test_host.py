@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from mayfly.cli import ssh_socket
 from mayfly.cli.box_completion import complete_box
 from mayfly.cli.box_names import boxes_in, parted
-from mayfly.cli.trouble import Usage
+from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.commands import CancelJobs, Command, SubmitJob
 from mayfly.core.submitting import Refused
 from mayfly.service.pending_command import Answer
@@ -150,6 +151,7 @@ def test_what_is_to_be_typed_next_leads_to_the_box(
     ]
 
 
+LOUD = "head -c 3000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo this is why >&2"
 DENIED = 'echo "ann@a: Permission denied (publickey)." >&2; exit 255'
 CHANGED = 'echo "Host key verification failed." >&2; exit 255'
 
@@ -226,6 +228,20 @@ def test_what_a_login_prints_first_is_passed_over(asked: Asked, ssh: FakeSsh) ->
     ssh.fails("a", "echo 'Welcome to a'; printf 'no line end: '")
     said = asked("--host", "a", "status", "--json")
     assert json.loads(said.out)["host"] == "gpu-a", said.err
+
+
+def test_what_a_box_says_beside_the_connection_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ssh: FakeSsh
+) -> None:
+    """It says much, and then why there is no manager: the last line is told, and no file takes the rest."""
+    ssh.box("a")
+    ssh.fails("a", f"[ -p /proc/self/fd/2 ] && echo pipe >{tmp_path}/is; {LOUD}; exit 9")
+    monkeypatch.setenv("PATH", f"{ssh.programs}:/usr/bin:/bin")
+    box = ssh_socket.Box("a", alone=True)
+    with pytest.raises(Trouble, match="it did not come to the manager: this is why"):
+        box.connected(1.0)
+    box.close()
+    assert (tmp_path / "is").read_text() == "pipe\n"
 
 
 def test_without_ssh_it_says_what_is_missing(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ def test_every_thread_of_the_manager_lasts_or_belongs_to_one_task() -> None:
         "cli/boxes.py",  # one question to one box
         "cli/cluster_socket.py",  # one connection
         "cli/misunderstood.py",  # input that a verb does not take, while it waits
+        "cli/ssh_socket.py",  # what one connection's ssh says beside it
         "cli/standing_of_boxes.py",  # one box, as long as a command watches it
         "cli/verbs_bugreport.py",  # a line after a moment
         "edge/exchange.py",  # the deadline of one call

@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,7 +43,10 @@ LOGIN = 15.0  # seconds more, until the relay there has greeted
 QUESTIONS = 120.0  # the same where ssh may ask a person: a server gives them as long
 LIVES = 60  # seconds that a master without anybody goes on, if a command could not end it
 ALIVE = 15  # seconds between ssh's own questions whether the other side is there; three go without answer
-NOISE_MAX = 64 * 1024  # bytes that a login there may print before the relay greets
+NOISE_MAX = (
+    64 * 1024
+)  # bytes that a login there may print before the relay greets, and that are kept
+SAID = 1.0  # seconds for what ssh has said last to be read, once it has ended
 PATH_MAX = 85  # bytes of a master's socket: ssh puts 17 behind it, and a socket's path has 108
 PLAIN = re.compile(r"[A-Za-z0-9/._-]+")  # a path that ssh takes as it is
 WORDS_MAX = 300
@@ -78,22 +82,22 @@ class Box:
         options = self._known()
         here, there = socket.socketpair()
         ends = there.fileno()
-        with there, tempfile.TemporaryFile() as said:
+        with there:
             try:
                 process = subprocess.Popen(
-                    (SSH, *options, "--", self.box, RELAY), stdin=ends, stdout=ends, stderr=said
-                )
+                    (SSH, *options, "--", self.box, RELAY),
+                    stdin=ends, stdout=ends, stderr=subprocess.PIPE,
+                )  # fmt: skip
             except OSError as error:
                 here.close()
                 raise _no_ssh(error) from error
             self._begun = [one for one in self._begun if one.poll() is None] + [process]
-            there.close()
-            try:
-                self._greeted(here, process, said)
-            except BaseException:
-                here.close()
-                process.kill()
-                raise
+        try:
+            self._greeted(here, process, Said(process.stderr))
+        except BaseException:
+            here.close()
+            process.kill()
+            raise
         here.settimeout(timeout)
         return here
 
@@ -155,9 +159,7 @@ class Box:
 
     # -- what comes of it ------------------------------------------------------------------------------
 
-    def _greeted(
-        self, here: socket.socket, process: subprocess.Popen[bytes], said: IO[bytes]
-    ) -> None:
+    def _greeted(self, here: socket.socket, process: subprocess.Popen[bytes], said: Said) -> None:
         """Read up to the relay's greeting and no further; a ``Trouble`` where it never comes to that.
 
         What a login there prints before it (a shell's start files do) is passed over.
@@ -177,7 +179,8 @@ class Box:
                 data = b""
             came += data
             if not data:
-                raise self._trouble(_code_of(process), _words(said, bytes(came)))
+                code = _code_of(process)
+                raise self._trouble(code, said.last_line() or _last_line(bytes(came)))
             if len(came) > NOISE_MAX:
                 raise Trouble(
                     f"a login on {self.name} prints without end: no manager is to be heard"
@@ -254,10 +257,29 @@ def _code_of(process: subprocess.Popen[bytes]) -> int:
         return BAD_LOGIN
 
 
-def _words(said: IO[bytes], came: bytes) -> str:
-    """What stands last in what ssh said, or else in what came."""
-    said.seek(0)
-    return _last_line(said.read(NOISE_MAX)) or _last_line(came)
+class Said:
+    """What ssh says beside the connection, for as long as that stands: read to its end, so that nothing is
+    held up, and only the last of it kept, since a box may say it without end.
+    """
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._last = b""
+        self._reading = threading.Thread(
+            target=self._read, args=(stream,), name="what ssh says", daemon=True
+        )
+        self._reading.start()
+
+    def last_line(self) -> str:
+        """The last line of it, once ssh has ended; what it began may go on and have the rest."""
+        self._reading.join(SAID)
+        return _last_line(self._last)
+
+    def _read(self, stream: IO[bytes] | None) -> None:
+        if stream is None:
+            return
+        with stream, suppress(OSError, ValueError):
+            while piece := os.read(stream.fileno(), NOISE_MAX):
+                self._last = (self._last + piece)[-NOISE_MAX:]
 
 
 def _last_line(data: bytes) -> str:
