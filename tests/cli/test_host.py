@@ -377,6 +377,30 @@ def test_one_that_is_down_is_a_row_beside_the_others(asked: Asked, ssh: FakeSsh,
     assert all(row["box"] == "a" for row in found[READS[verb]])
 
 
+def answers(document: object) -> str:
+    """Lines of a shell that are a box whose manager says this to whatever it is asked."""
+    said = json.dumps(document)
+    return f"""printf 'MAYFLY-RELAY/1\\n'
+while IFS= read -r line && [ "$line" != "$(printf '\\r')" ]; do :; done
+printf 'HTTP/1.1 200 OK\\r\\nContent-Length: {len(said)}\\r\\n\\r\\n%s' '{said}'; exit 0"""
+
+
+RUBBISH = {
+    **{key: [{"slot": {}, "at": [], "checks": 1, "mig": 5}] for key in READS.values()},
+    "health": [7],
+}
+
+
+@pytest.mark.parametrize("verb", ["status", "gpus"])
+def test_one_that_answers_rubbish_is_a_row_beside_the_others(
+    asked: Asked, ssh: FakeSsh, verb: str
+) -> None:
+    ssh.fails("b", answers(RUBBISH))
+    said = asked("--host", "a,b", verb)
+    assert (said.code, said.err) == (1, "")
+    assert "its answer is not understood" in said.out
+
+
 def test_where_none_answers_it_exits_as_each_of_them_would(asked: Asked, ssh: FakeSsh) -> None:
     ssh.fails("a")
     ssh.fails("b")

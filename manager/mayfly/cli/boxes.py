@@ -17,7 +17,16 @@ from typing import Generic, TypeVar
 from mayfly.cli import ssh_socket
 from mayfly.cli.box_names import boxes_in, label, parted
 from mayfly.cli.client import Client, Document, segment
-from mayfly.cli.render_boxes import Reply, called, code_of, merged, sections, silent
+from mayfly.cli.render_boxes import (
+    NOT_UNDERSTOOD,
+    Reply,
+    called,
+    code_of,
+    merged,
+    sections,
+    silent,
+    understood,
+)
 from mayfly.cli.talk import Called, client, hosts, over_ssh, print_json, say, terminal_width, where
 from mayfly.cli.trouble import Denied, Down, NoSuch, TimedOut, Trouble, Usage
 
@@ -144,9 +153,11 @@ def show(
         return code_of(found)
     width = terminal_width()
     if apart:
+        found = understood(found, lambda one: list(lines(one.document or {})))
         for line in sections(found, width, lines):
             print(line)
         return code_of(found)
+    found = understood(found, lambda one: list(lines(called(merged([one])))))
     if any(one.document is not None for one in found):
         for line in lines(called(merged(found))):
             print(line)
@@ -180,15 +191,15 @@ def _asked(
 ) -> None:
     try:
         done.put((name, ask(manager)))
-    except Exception as error:  # noqa: BLE001  what is no Trouble is raised where it is taken
+    except Exception as error:  # noqa: BLE001  it is told of this box, and costs the others nothing
         done.put((name, error))
 
 
 def _told(name: str, found: T | Exception) -> Told[T]:
     if isinstance(found, Trouble):
         return Told(name, None, found)
-    if isinstance(found, Exception):
-        raise found
+    if isinstance(found, Exception):  # of what it answered nothing could be made
+        return Told(name, None, Trouble(NOT_UNDERSTOOD.format(type(found).__name__)))
     return Told(name, found, None)
 
 

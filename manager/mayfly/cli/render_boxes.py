@@ -14,6 +14,7 @@ from mayfly.cli import render
 from mayfly.cli.table import table
 
 Row = Mapping[str, Any]
+NOT_UNDERSTOOD = "its answer is not understood ({}): has it another version of Mayfly?"
 OWN = ("box", "boxes", "answered", "error", "exit_code")  # ours to say, whatever a box says
 NAMES = ("slot", "job", "run", "group", "reservation")  # of a row, that a person types
 LISTS = ("slots",)  # of a row, of such names
@@ -92,6 +93,21 @@ def _called(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_rows(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(row, dict) for row in value)
+
+
+def understood(replies: Sequence[Reply], read: Callable[[Reply], object]) -> list[Reply]:
+    """The same; one of whose answer ``read`` can make nothing is a row as one that did not answer: it costs
+    the others nothing, whether it has another version or means harm.
+    """
+    return [one if one.document is None else _understood(one, read) for one in replies]
+
+
+def _understood(reply: Reply, read: Callable[[Reply], object]) -> Reply:
+    try:
+        read(reply)
+    except Exception as error:  # noqa: BLE001  of whatever kind, it is of one box alone
+        return Reply(reply.box, None, NOT_UNDERSTOOD.format(type(error).__name__), 1)
+    return reply
 
 
 def silent(replies: Sequence[Reply], width: int | None) -> Iterator[str]:

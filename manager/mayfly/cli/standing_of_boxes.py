@@ -29,14 +29,21 @@ def show(boxes: Boxes, *, watch: bool, every: bool, as_json: bool) -> int:
     if watch:
         _watched(boxes, every=every, as_json=as_json)
     found = boxes.get("/v1/status", {"wait": START_SECONDS})
+    found = render_boxes.understood(found, lambda one: degraded(one.document or {}))
     if as_json:
         print_json(render_boxes.merged(found))
     else:
         height = None if every else terminal_height()
+        found = _shown(found)
         for line in _lines(found, terminal_width(), height):
             print(line)
     ill = any(one.document is not None and degraded(one.document) for one in found)
     return render_boxes.code_of(found) or int(ill)
+
+
+def _shown(found: Sequence[Reply]) -> list[Reply]:
+    """The same, where each can be shown."""
+    return render_boxes.understood(found, lambda one: _lines([one], None, None))
 
 
 def _lines(found: Sequence[Reply], width: int | None, height: int | None) -> list[str]:
@@ -71,6 +78,7 @@ def _watched(boxes: Boxes, *, every: bool, as_json: bool) -> NoReturn:
         if as_json and changed:
             print_json(render_boxes.merged(now), line=True)
         elif not as_json:
+            now = _shown(now)
             width = terminal_width()
             height = None if every else terminal_height() - 1
             screen.draw(_lines(now, width, height), width)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from mayfly.cli import render_gpus
+from mayfly.cli import render_boxes, render_gpus
 from mayfly.cli.boxes import several, show
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption, YesOption
 from mayfly.cli.talk import client, config_path, elsewhere, print_json, say, terminal_width, where
@@ -63,7 +63,9 @@ def gpus(
             raise Usage(f"unlock gives back all clocks, in words: leave out {said}")
         _unlock(config_path(ctx, config), force=force)
     if what is None and not watch and (boxes := several(ctx, socket, config)):
-        of_boxes = boxes.get("/v1/gpus")
+        of_boxes = render_boxes.understood(
+            boxes.get("/v1/gpus"), lambda one: _ill(one.document or {})
+        )
         lines = partial(render_gpus.gpus, width=terminal_width())
         code = show(of_boxes, as_json, lines, apart=True)
         ill = any(one.document is not None and _ill(one.document) for one in of_boxes)

@@ -55,6 +55,9 @@ def report(
     if boxes := several(ctx, socket, config):
         found = boxes.get("/v1/report", asked, SECONDS)
         if as_csv:
+            found = render_boxes.understood(
+                found, lambda one: render_report.as_csv(one.document or {})
+            )
             sys.stdout.write(render_boxes.csv_of(found, render_report.as_csv))
             for line in render_boxes.silent(found, None):
                 say(line)

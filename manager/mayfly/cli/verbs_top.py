@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -82,15 +83,9 @@ def _of_boxes(boxes: Boxes, left: int | None, as_json: bool) -> int:
     try:
         while left is None or left > 0:
             time.sleep(pause)
-            pause, found = EVERY, boxes.get("/v1/top")
-            rated = [
-                one
-                if one.document is None
-                else replace(
-                    one, document=render_top.with_rates(before.get(one.box, {}), one.document)
-                )
-                for one in found
-            ]
+            pause = EVERY
+            found = render_boxes.understood(boxes.get("/v1/top"), partial(_readable, before))
+            rated = [_rated(before, one) for one in found]
             before, code = _by_box(found), render_boxes.code_of(found)
             left = left - 1 if left is not None else None
             if as_json:
@@ -109,6 +104,18 @@ def _of_boxes(boxes: Boxes, left: int | None, as_json: bool) -> int:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     return code
+
+
+def _rated(before: Mapping[str, Document], one: render_boxes.Reply) -> render_boxes.Reply:
+    if one.document is None:
+        return one
+    return replace(one, document=render_top.with_rates(before.get(one.box, {}), one.document))
+
+
+def _readable(before: Mapping[str, Document], one: render_boxes.Reply) -> object:
+    return render_top.top(
+        render_boxes.called(render_boxes.merged([_rated(before, one)])), time.time(), None
+    )
 
 
 def _by_box(found: Sequence[render_boxes.Reply]) -> dict[str, Document]:
