@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from mayfly.cli.boxes import Boxes, Told, say_who_is_silent
 from mayfly.cli.client import Client, Document
@@ -16,6 +17,7 @@ from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.plain_text import clean
 from mayfly.core.quantities import spoken_age
 
+LARGEST = 1e12
 ASKED = ("pool", "priority", "cuda", "gpus", "matrix", "out", "image")  # of a submission
 
 
@@ -60,12 +62,20 @@ def rank(estimate: Document) -> tuple[int, float, float, float]:
     ahead, busy = (_number(estimate.get(key)) / max(slots, 1.0) for key in ("ahead", "busy"))
     if slots <= 0:
         return 2, 0.0, ahead, busy
-    known = isinstance(seconds, int | float)
-    return (0, float(int(_number(seconds))), ahead, busy) if known else (1, 0.0, ahead, busy)
+    if not _is_number(seconds):
+        return 1, 0.0, ahead, busy
+    return 0, float(int(_number(seconds))), ahead, busy  # nobody is sooner than now
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    return max(0.0, float(value)) if _is_number(value) else 0.0
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it can be counted with: JSON as it is read has more that is called a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -LARGEST < value < LARGEST
 
 
 def _spoken(estimate: Document) -> str:
