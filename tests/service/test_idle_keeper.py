@@ -65,6 +65,7 @@ class Box:
         self.memory = Memory()
         self.facts: list[Fact] = []
         self.answers = True  # commands
+        self.refused = 0  # commands that were not answered so
         self.vetoes: tuple[Reason, ...] = ()
         self.clock = moment
         self.keeper = self.keep()
@@ -93,6 +94,7 @@ class Box:
 
     def take(self, pending: PendingCommand) -> None:
         if not self.answers:
+            self.refused += 1
             pending.answer(503, {"error": "the disk is full"})
             return
         state = self.state()
@@ -317,8 +319,12 @@ def test_without_the_table_what_was_closed_for_it_is_opened_and_nothing_is_kept(
     box.keeper._thread.join(10.0)
     box.host = replace(box.host, idle=None)
     box.keeper = box.keep()
+    box.answers = False
     box.keeper.start()
-    assert not is_closed(box.memory)
+    until(lambda: box.refused)
+    assert is_closed(box.memory)
+    box.answers = True
+    until(lambda: not is_closed(box.memory))
     told = json.loads(json.dumps(box.keeper.document()))
     assert told == {"schema": "mayfly.idle/1", "configured": False}
     assert box.keeper.seconds() is None

@@ -33,7 +33,7 @@ from mayfly.edge.idle_call import Call, login_vetoes, pause_host, vetoes
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.moments import moment
 from mayfly.service.idle_document import SCHEMA, unconfigured
-from mayfly.service.pending_command import PendingCommand, Send, ask
+from mayfly.service.pending_command import Send, ask
 
 LOOK = 1.0  # seconds between two looks
 KEEP = 60.0  # seconds that are lost of the hours at most where a manager is killed
@@ -105,11 +105,11 @@ class IdleKeeper:
 
     def start(self) -> None:
         """Begin; without ``[host.idle]`` what an earlier manager closed for it is opened, and that is all."""
-        if self._host.idle is not None:
-            self._thread.start()
-        elif host_closing.is_closed(self._state().memory):
-            why = "the configuration has no [host.idle] any more"
-            self._send(PendingCommand(OpenGates(self._by, why)))
+        if self._host.idle is None:
+            if not host_closing.is_closed(self._state().memory):
+                return
+            self._owed = OpenGates(self._by, "the configuration has no [host.idle] any more")
+        self._thread.start()
 
     def stop(self) -> None:
         """End; nobody waits for a command that runs, which may be what stops this host."""
@@ -181,11 +181,19 @@ class IdleKeeper:
 
     def _run(self) -> None:
         settings = self._host.idle
-        assert settings is not None
+        if settings is None:
+            self._open_for_good()
+            return
         if self._last is None:
             self._resume()
         while not self._stopping.wait(self._look_each):
             self._look(settings)
+
+    def _open_for_good(self) -> None:
+        """Open what is closed, as soon as the loop can: nobody else would."""
+        self._open()
+        while self._owed is not None and not self._stopping.wait(self._look_each):
+            self._open()
 
     def _resume(self) -> None:
         """Go on where the last manager was: whatever it had closed is opened, and idleness begins anew."""
