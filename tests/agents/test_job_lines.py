@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -101,6 +102,33 @@ def test_a_hook_that_the_runner_would_not_run_fails_the_job_as_it_does_there(
     began = hook("job-started.sh", {"MAYFLY_HOOK_STARTED": str(tmp_path / name)})
     assert began.returncode == 1
     assert told in began.stderr
+
+
+def without_processes() -> None:
+    """Of whoever is begun next: nothing more can be begun by it."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(64321)
+        os.setuid(64321)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+
+
+@pytest.mark.parametrize(("name", "words"), [("job-lines", ["last"]), ("job-completed.sh", [])])
+def test_a_job_that_has_left_no_process_to_be_had_does_not_fail_of_its_lines(
+    name: str, words: list[str]
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-s", *words],
+        stdin=(AGENTS / name).open(),
+        env=KNOWN,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=without_processes,
+    )
+    assert "fork" in done.stderr
+    assert done.returncode == 0
 
 
 # -- shells of jobs' own -------------------------------------------------------------------------------------
