@@ -176,3 +176,13 @@ def test_a_name_from_outside_stays_on_one_line_of_bounded_length() -> None:
     lines = first(agent(), rogue, "box1", Gpus()).splitlines()
     assert len(lines) == 2
     assert all(len(line) <= 310 and line.isprintable() for line in lines)
+
+
+def test_a_name_from_outside_is_no_command_to_a_runner() -> None:
+    """GitHub's and Azure's take these for commands wherever in a line they stand."""
+    rogue = spec(
+        reference="lab/a ##vso[task.setvariable variable=x]y ####[add-path]/tmp ::debug::z"
+    )
+    for line in first(agent(), rogue, "box1", Gpus()).splitlines():
+        assert "##" not in line
+        assert line.startswith("mayfly: ")

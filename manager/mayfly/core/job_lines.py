@@ -7,6 +7,7 @@ can neither make another's nor change its own, and what it prints itself is its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -22,6 +23,9 @@ from mayfly.core.quantities import rfc3339, rounded_size, spoken_size
 from mayfly.core.state import State
 
 MARK = "mayfly: "  # what each begins with
+# Runners take `##[set-env …]` and `##vso[task…]` for commands wherever in a line they stand, and some names
+# here are of devices and images. (`::set-env` has to begin a line.)
+COMMAND = re.compile("#{2,}")
 MOST = 300  # characters of one
 MOST_GPUS = 16  # that are told one by one
 
@@ -115,4 +119,4 @@ def _used(use: GpuUse, reading: Reading) -> str:
 
 
 def _lines(told: Sequence[str]) -> str:
-    return "".join(f"{MARK}{shortened(one_line(line), MOST)}\n" for line in told)
+    return "".join(f"{MARK}{shortened(COMMAND.sub('#', one_line(line)), MOST)}\n" for line in told)
