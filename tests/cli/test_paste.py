@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted, typed_again
+from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted, to_paste, typed_again
 from mayfly.cli.verbs import VERBS as ALL_VERBS
 from mayfly.engines.docker.about import RESTART
 
@@ -79,6 +80,37 @@ FOREGROUND = Here(config="/srv/lab.toml", unit=False, systemd=False)
 )  # fmt: skip
 def test_a_line_is_made_to_fit(line: str, place: Here, here: str) -> None:
     assert pasted(line, place) == here
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mayfly retry a-0; rm -rf ~",
+        "mayfly doctor && rm -rf ~",
+        "mayfly retry $(rm -rf ~)",
+        "mayfly retry ' #' ; rm -rf ~ '",
+        "rm -rf ~ mayfly status",
+        "rm -rf ~  # sudo mayfly status",
+        "sudo true | rm -rf ~",
+    ],
+)
+def test_a_line_of_another_box_begins_nothing_here(line: str) -> None:
+    assert to_paste(line, FAR) == f"ssh -t ann@gpu1 {shlex.quote(line)}"
+
+
+@pytest.mark.parametrize(
+    ("line", "here"),
+    [
+        ("mayfly logs a   # (to end it: mayfly drain a)",
+         "mayfly --host ann@gpu1 logs a   # (to end it: mayfly --host ann@gpu1 drain a)"),
+        ("mayfly status\nrm -rf ~", "mayfly --host ann@gpu1 status rm -rf ~"),
+        ("df -h /var", "ssh -t ann@gpu1 'df -h /var'"),
+        ("sudo systemctl restart docker", "ssh -t ann@gpu1 sudo systemctl restart docker"),
+        ("# buy a disk; then: mayfly retry a-0", "# buy a disk; then: mayfly --host ann@gpu1 retry a-0"),
+    ],
+)  # fmt: skip
+def test_a_line_of_another_box_is_made_to_fit(line: str, here: str) -> None:
+    assert to_paste(line, FAR) == here
 
 
 def test_what_was_typed_is_kept_and_can_be_pasted() -> None:

@@ -98,6 +98,8 @@ VERBS = frozenset(
     )
 )
 _VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")
+_OF_A_MANAGER = re.compile(r"(sudo )?mayfly |sudo ")
+_SHELL = re.compile("[;&|<>()$`'\"\\\\]")
 _KUBECTL = re.compile(r"(?<![\w./@-])kubectl(?= (?!--context|--kubeconfig))")
 
 
@@ -178,11 +180,23 @@ def pasted(line: str, place: Here) -> str:
 
 
 def to_paste(line: str, place: Here) -> str:
-    """The same of what is nothing but a line to paste."""
-    found = pasted(line, place)
-    if place.host is None or found != line or line.startswith("#"):
-        return found
-    return f"ssh -t {place.host} {quote(line)}"
+    """The same of what is nothing but a line to paste.
+
+    One that comes from a box is that box's word: whatever of it the shell here could take for another command
+    is typed on the box.
+    """
+    if place.host is None:
+        return pasted(line, place)
+    line = clean(line)
+    if line.startswith("#"):
+        return pasted(line, place)
+    found = pasted(line, place) if _OF_A_MANAGER.match(line) and not _is_for_a_shell(line) else line
+    return found if found != line else f"ssh -t {place.host} {quote(line)}"
+
+
+def _is_for_a_shell(line: str) -> bool:
+    """Whether a shell makes more of it than a program and its words, but for a comment behind them."""
+    return _SHELL.search(line.partition(" #")[0]) is not None
 
 
 def _over_ssh(line: str, host: str) -> str:
