@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mayfly.cli.client import Client, Document
-from mayfly.cli.results import fetched, place_here, wanted
-from mayfly.cli.trouble import Usage
+from mayfly.cli.results import fetched, folder_of, place_here, wanted
+from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.commands import Command, SubmitJob
 from mayfly.core.model import Generation
 from mayfly.edge.results import Taken
@@ -106,6 +106,29 @@ def test_what_each_job_of_a_group_made_comes_into_a_folder_of_its_own(
         "g-1/results/r.xml",
         "g-3/results/r.xml",
     }
+
+
+@pytest.mark.parametrize("path", ["../.ssh", "a/../../.ssh", "/x/.."])
+def test_what_a_manager_says_is_brought_back_leads_nowhere_but_into_the_folder(
+    manager: StandIn, mayfly: Mayfly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """It may be another box's, and that a stranger's."""
+    home = tmp_path / "home"
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.chdir(home)
+    keeps(manager, (path,))
+    for words in ((), ("-o", "here")):
+        ran = mayfly("fetch", "j1", *words)
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err == f"mayfly: nothing is brought back: {path} leads out of the job's folder\n"
+    assert [*tmp_path.rglob("r.xml")] == []
+
+
+@pytest.mark.parametrize("name", ["", "..", "../j1", "/tmp/j1", "a/b"])
+def test_a_job_s_folder_is_here(name: str) -> None:
+    with pytest.raises(Trouble, match="is no name of a job"):
+        folder_of(name)
+    assert folder_of("g-1") == Path("g-1")
 
 
 def test_what_is_missing_is_told_and_is_no_success(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tarfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +64,25 @@ def place_here(path: str, folder: Path) -> Path:
     if path.startswith("/"):
         parts = parts[-1:]
     return folder.joinpath(*parts)
+
+
+def places_in(folder: Path, out: Iterable[object]) -> dict[str, Path]:
+    """Where what a manager says that a job brings back goes below the folder; ``Trouble`` where that would be
+    outside of it: a manager of another box is a stranger.
+    """
+    places = {str(path): place_here(str(path), folder) for path in out}
+    for path, place in places.items():
+        if ".." in place.parts[len(folder.parts) :]:
+            raise Trouble(f"nothing is brought back: {clean(path)} leads out of the job's folder")
+    return places
+
+
+def folder_of(job: str) -> Path:
+    """A folder that is called as the job, here; ``Trouble`` where that would be elsewhere."""
+    name = clean(job)
+    if name in ("", ".", "..") or "/" in name:
+        raise Trouble(f"nothing is brought back: {name} is no name of a job")
+    return Path(name)
 
 
 def _here(path: str, here: str) -> Path:

@@ -36,7 +36,7 @@ from mayfly.cli.misunderstood import (
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.paste import pasted, typed_again
 from mayfly.cli.render_gpu_use import gpu_use
-from mayfly.cli.results import fetched, is_group, place_here, wanted
+from mayfly.cli.results import fetched, folder_of, is_group, place_here, places_in, wanted
 from mayfly.cli.sending import sent_folder, sent_input
 from mayfly.cli.standing import first_status, slot_of
 from mayfly.cli.talk import (
@@ -268,13 +268,13 @@ def fetch(
     """Bring back what `submit --out` named of a job that has ended."""
     manager, job = found_by(ctx, socket, config, job)
     row = manager.get(f"/v1/jobs/{segment(job)}")
-    into = Path(job) if folder is None else folder
+    into = folder_of(job) if folder is None else folder
     if folder is None and os.path.lexists(into):
         raise Trouble(
             f"{clean(job)} is here already, and stays as it is: `mayfly fetch {clean(job)} -o DIR` writes "
             "to a folder of your choice"
         )
-    places = {path: place_here(path, into) for path in row.get("out") or ()}
+    places = places_in(into, row.get("out") or ())
     whole = fetched(manager, job, places)
     if folder is None and into.is_dir():
         say(f"the results of job {clean(job)} are in {clean(str(into.absolute()))}")
@@ -351,7 +351,7 @@ def _each_brought(manager: Client, jobs: Sequence[str], places: Mapping[str, Pat
     """Bring what each job has made into a new folder called as the job; whether all of it came."""
     whole = True
     for job in jobs:
-        folder = Path(clean(job))
+        folder = folder_of(job)
         if os.path.lexists(folder):
             say(f"{folder} is here already, and stays as it is: mayfly fetch {folder} -o DIR")
             whole = False
