@@ -121,7 +121,7 @@ class Agent:
     doom: Doom | None = None
     exited: float | None = None  # its outcome is on disk
     clean: bool = False  # it ended so that the service has let go of it by itself
-    failed: bool = False  # it ended badly: its container is kept where its pool says so
+    failed: bool = False  # it ended badly: its container is held where its pool says so
     brings: bool = False  # something is put into its container before its gate is opened
     out: tuple[str, ...] = ()  # what of its container its job's owner wants
     # Persons who were let in beside its job, until what they started has ended.
