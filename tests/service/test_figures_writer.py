@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mayfly.core.gpus import Gpus
+from mayfly.core.job_lines import of_all
 from mayfly.core.memory import Agent, Memory
 from mayfly.core.model import Config, Desired, HostId, HostSpec
 from mayfly.core.state import State, begin
@@ -62,3 +63,13 @@ def test_who_has_no_figures_costs_no_thread(tmp_path: Path) -> None:
     writer.publish(replace(state(Gpus(), ONE), desired=Desired((off,))))
     assert not writer.begun
     writer.stop()
+
+
+def test_between_two_readings_only_who_is_new_is_told_of() -> None:
+    gpus = known(ONE, read(NOW, GPU_5a1f=busy(NOW)), read(NOW + 2, GPU_5a1f=busy(NOW + 2)))
+    idle = of_all(state(gpus, replace(ONE, opened=None, confirmed=None)), {})
+    assert not idle[ONE.generation].last
+    begun = of_all(state(gpus, ONE), idle, looked=False)
+    assert "61" in begun[ONE.generation].last
+    after = of_all(state(gpus, ONE), begun, looked=False)
+    assert after[ONE.generation] is begun[ONE.generation]

@@ -38,8 +38,9 @@ class FiguresWriter:
         of = (state.memory.agents, state.gpus.reading, state.desired.slots)
         if self._of and all(map(operator.is_, of, self._of)):
             return
+        looked = not self._of or state.gpus.reading is not self._of[1]
         self._of = of
-        wanted = job_lines.of_all(state, self._wanted)
+        wanted = job_lines.of_all(state, self._wanted, looked=looked)
         if wanted == self._wanted and not self._left:
             return
         self._wanted = wanted
