@@ -16,7 +16,7 @@ from mayfly.core.facts import (
     ReservationMade,
     ReservationWarned,
 )
-from mayfly.core.model import DoomReason, JobId, JobState, PoolName
+from mayfly.core.model import DoomReason, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.core.requests import TellReservation
 from mayfly.core.reservations import Refusal, Reservation, Rooms, first_start, last_end, refused
 from mayfly.core.reserve_rules import ReserveRules
@@ -146,6 +146,21 @@ def test_it_begins_after_the_running_job_and_ci_waits_until_its_end() -> None:
     assert not manager.memory.reservations
     assert manager.ended(first).state is JobState.SUCCEEDED
     assert manager.ended(mine).state is JobState.CANCELLED
+
+
+def test_none_begins_where_what_a_forgotten_agent_has_made_may_be_at_work() -> None:
+    for slot, begins in (("gpu-0", True), ("gone-0", False)):
+        manager = reserved_box(reservable(whole("gpu", 2)), gpus=BOX[:2])
+        observed = manager.state.observed
+        world = replace(observed.world, unowned={Generation("long-ago"): SlotName(slot)})
+        manager.state = replace(manager.state, observed=replace(observed, world=world))
+        mine = accepted(manager.reserves("gpu", 1001, HOUR, shell=False))
+        manager.turn()  # the removal has begun, and has not ended
+        manager.turn()
+        assert manager.state.observed.world.unowned
+        one = manager.memory.reservations[mine]
+        assert (one.began is not None) == begins
+        assert one.devices == (("GPU-1",) if begins else ())
 
 
 def test_it_ends_on_time_when_no_manager_ran_at_that_moment() -> None:

@@ -97,13 +97,24 @@ def in_the_way(view: View, spec: SlotSpec, tenancy: Tenancy) -> bool:
     """
     if any(other.owes for other in tenancy.settled):
         return True
-    left = forgotten(view)
+    left = _forgotten(view)
     if not left:
         return False
-    return spec.name in left or (bool(spec.lease) and not left <= configured(view))
+    return spec.name in left or (bool(spec.lease) and not left <= _configured(view))
 
 
-def forgotten(view: View) -> set[SlotName]:
+def gpus_of_forgotten(view: View) -> set[str]:
+    """The GPUs of slots where what a forgotten agent has made may be at work; all where its slot is gone."""
+    left = _forgotten(view)
+    if not left:
+        return set()
+    anywhere = not left <= _configured(view)
+    return {
+        uuid for spec in view.desired.slots if anywhere or spec.name in left for uuid in spec.lease
+    }
+
+
+def _forgotten(view: View) -> set[SlotName]:
     """The slots, also some that are gone, in which what an agent has made may be that nobody remembers."""
     return {
         slot
@@ -112,8 +123,7 @@ def forgotten(view: View) -> set[SlotName]:
     }
 
 
-def configured(view: View) -> set[SlotName]:
-    """The slots that there are."""
+def _configured(view: View) -> set[SlotName]:
     return {spec.name for spec in view.desired.slots}
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mayfly.core import bench_lane
+from mayfly.core import belongings, bench_lane
 from mayfly.core.booking import unbookable
 from mayfly.core.facts import (
     AgentDoomed,
@@ -115,23 +115,12 @@ def ground(
     for lock in view.lane.locks.values():
         busy.update(lock.gpus)
     for spec in view.desired.slots:
-        if not spec.lease:
-            continue
-        tenancy = tenants.get(spec.name, VACANCY)
-        if tenancy.held is not None or spec.name in _unowned(view):
+        if tenants.get(spec.name, VACANCY).held is not None:
             busy.update(spec.lease)
+    busy |= belongings.gpus_of_forgotten(view)
     return Ground(
         frozenset(busy), {uuid: tuple(agents) for uuid, agents in waiting.items()}, is_alone
     )
-
-
-def _unowned(view: View) -> set[SlotName]:
-    """Slots in which what a forgotten agent has made may be at work."""
-    return {
-        slot
-        for generation, slot in view.world.unowned.items()
-        if generation not in view.memory.agents
-    }
 
 
 def arranged(

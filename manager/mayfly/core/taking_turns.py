@@ -78,7 +78,7 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
         return NO_TURN, facts
     jobs = {name: count or 0 for name, count in waiting.items()}
     used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
-    busy = wants.leased.keys() | _of_forgotten(view)
+    busy = wants.leased.keys() | belongings.gpus_of_forgotten(view)
     return decided(pools, seats, jobs, used, busy), []
 
 
@@ -122,15 +122,6 @@ def _waiting(view: View, wants: Wants, pool: PoolSpec) -> int | None:
     if known is None or known.at is None or pool.name in view.down:
         return None
     return max(0, wants.gates.get(pool.name, 0))
-
-
-def _of_forgotten(view: View) -> set[str]:
-    """The GPUs of slots where what a forgotten agent has made may be at work; all where its slot is gone."""
-    slots = belongings.forgotten(view)
-    anywhere = not slots <= belongings.configured(view)
-    return {
-        uuid for spec in view.desired.slots if anywhere or spec.name in slots for uuid in spec.lease
-    }
 
 
 def _seat(view: View, wants: Wants, spec: SlotSpec) -> Seat | None:
