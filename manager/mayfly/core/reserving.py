@@ -443,6 +443,8 @@ def conditions(
     memory: Memory, desired: Desired, reading: Reading | None, now: float
 ) -> Iterator[Condition]:
     """What is the matter with reservations."""
+    if not memory.reservations:
+        return
     room = rooms_of(desired)
     for one in memory.reservations.values():
         show = "mayfly reservations"
