@@ -21,7 +21,9 @@ class Topic:
 TOPICS: Mapping[str, Topic] = {
     "exit-codes": Topic(
         "EXIT STATUS",
-        "What a verb exits with. `submit --wait` and `attach` exit with the job's or the command's own code.",
+        "What a verb exits with. `submit --wait` and `attach` exit with the job's or the command's own code. "
+        "Of several boxes (`--host a,b`) the worst counts: one that does not answer makes it 1; where none "
+        "answers, it is what each would give alone, or 1 where they differ.",
         (
             ("0", "fine"),
             ("1", "a slot is held or a health line is an error, or what was asked failed"),
