@@ -72,6 +72,8 @@ class Known:
 class IdleKeeper:
     """All of ``[host.idle]``; ``recorded`` and ``conditions`` are for the loop's thread, and never wait."""
 
+    subject = "an idle host"
+
     def __init__(
         self,
         host: HostSpec,

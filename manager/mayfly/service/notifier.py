@@ -44,6 +44,8 @@ Send = Callable[[Target, Message], None]
 class Notifier:
     """All targets; ``recorded`` and ``conditions`` are for the loop's thread, and never wait."""
 
+    subject = "the notices"
+
     def __init__(
         self,
         targets: Sequence[Target],

@@ -57,6 +57,8 @@ class Listener(Protocol):
 class Teller(Protocol):
     """Who does something by facts, or tells people elsewhere."""
 
+    subject: str  # what its conditions are of, where these cannot be told
+
     def recorded(self, facts: Iterable[Fact], before: Memory) -> None:
         """These are on disk."""
 
@@ -181,9 +183,7 @@ class Report:
         )
         lines += self._bugs.health(now)
         for teller in self._tellers:
-            lines += self.asked(
-                f"telling of {type(teller).__name__.lower()}'s own", teller.conditions, now
-            )
+            lines += self.asked(f"telling of {teller.subject}", teller.conditions, now)
         doubted = status.health_of_unbegun(rows, busy_without_job, now)
         lines += doubted.values()
         for generation in doubted.keys() - self._busy_without_job:
