@@ -14,8 +14,8 @@ from mayfly.cli import ssh_socket
 from mayfly.cli.box_completion import complete_box
 from mayfly.cli.box_names import boxes_in, parted
 from mayfly.cli.trouble import Trouble, Usage
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import CancelJobs, Command, SubmitJob
-from mayfly.core.submitting import Refused
 from mayfly.service.pending_command import Answer
 from tests import copies
 from tests.cli.conftest import Answers, Ran
@@ -502,7 +502,7 @@ CLOSED = {"starts_in": None, "ahead": 0, "slots": 0, "busy": 0}
         (CLOSED, UNKNOWN, "b"),
         ({**NOW, "busy": 1}, {**NOW, "busy": 0}, "b"),
         ({**NOW, "starts_in": "soon", "slots": []}, UNKNOWN, "b"),
-        (Refused(404, "no_such_pool", "there is no pool"), UNKNOWN, "b"),
+        (Refusal(404, "no_such_pool", "there is no pool"), UNKNOWN, "b"),
     ],
 )
 def test_a_job_goes_to_the_box_where_it_starts_first(
@@ -538,7 +538,7 @@ def test_a_box_that_is_down_gets_no_job_and_is_told(
 
 def test_what_no_box_takes_is_said_once(asked: Asked, managers: dict[str, StandIn]) -> None:
     for one in managers.values():
-        one.queue.estimated = Refused(404, "no_such_pool", "no pool has CUDA 99.9")
+        one.queue.estimated = Refusal(404, "no_such_pool", "no pool has CUDA 99.9")
     said = asked("--host", "a,b", "submit", "--cuda", "99.9", "--", "true")
     assert (said.code, said.out) == (4, "")
     assert said.err == "mayfly: no box takes it: no pool has CUDA 99.9\n"

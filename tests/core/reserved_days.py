@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import Caller, ReserveGpus
 from mayfly.core.facts import (
     Fact,
@@ -20,7 +21,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.leases import Gpu
 from mayfly.core.model import JobId, PoolSpec
-from mayfly.core.reservations import Refusal, Reservation
+from mayfly.core.reservations import Reservation
 from mayfly.core.reserve_asking import longer, wish
 from mayfly.core.reserve_rules import ReserveRules
 from mayfly.core.reserving import OVER, ended, rooms_of

@@ -15,6 +15,7 @@ from random import Random
 import pytest
 
 from mayfly.core.apply import apply
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import Caller, ReserveGpus
 from mayfly.core.facts import (
     AgentCreated,
@@ -45,7 +46,6 @@ from mayfly.core.model import (
 )
 from mayfly.core.opening import leased
 from mayfly.core.plan import View
-from mayfly.core.reservations import Refusal
 from mayfly.core.reserve_asking import longer, wish
 from mayfly.core.reserving import OVER, arranged, ended, rooms_of, tended
 from mayfly.core.slots import tenancies

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.facts import (
     AgentDoomed,
     ReservationBegan,
@@ -18,7 +19,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.model import DoomReason, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.core.requests import TellReservation
-from mayfly.core.reservations import Refusal, Reservation, Rooms, first_start, last_end, refused
+from mayfly.core.reservations import Reservation, Rooms, first_start, last_end, refused
 from mayfly.core.reserve_rules import ReserveRules
 from tests.core.reserved_days import (
     ReservedDays,

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import Caller, Payload, SubmitJob
 from mayfly.core.desire import ImageSeen
 from mayfly.core.memory import Job, Memory
@@ -23,7 +24,7 @@ from mayfly.core.model import (
     SlotSpec,
 )
 from mayfly.core.queue_room import ROOM
-from mayfly.core.submitting import MOST, Entry, Refused, entries, gpus_of_pools
+from mayfly.core.submitting import MOST, Entry, entries, gpus_of_pools
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -64,7 +65,7 @@ def submitted(
     unsent: tuple[str, ...] = (),
     pools: tuple[PoolSpec, ...] = POOLS,
     **given: object,
-) -> tuple[Entry, ...] | Refused:
+) -> tuple[Entry, ...] | Refusal:
     """What a box with those pools says to it."""
     command = replace(SubmitJob(by, PAYLOAD, wanted, None), **given)  # type: ignore[arg-type]
     config = Config(HostSpec("box"), pools)
@@ -76,9 +77,9 @@ def submitted(
     )
 
 
-def taken(found: tuple[Entry, ...] | Refused) -> list[tuple[str, str, str]]:
+def taken(found: tuple[Entry, ...] | Refusal) -> list[tuple[str, str, str]]:
     """The jobs: id, pool, variant."""
-    assert not isinstance(found, Refused), found
+    assert not isinstance(found, Refusal), found
     return [(entry.job.id, entry.job.pool, entry.job.variant) for entry in found]
 
 
@@ -89,7 +90,7 @@ def test_all_cuda_versions_are_a_group_of_a_job_for_each_version_that_a_queue_ha
         ("new-2", "new", "cuda=12.8"),
         ("new-3", "newest", "cuda=13.0"),
     ]
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert {entry.job.group for entry in found} == {"new"}
     assert [entry.job.serial for entry in found] == [10, 11, 12]
     # Who may not use the pool with sudo gets the other of that version.
@@ -99,7 +100,7 @@ def test_all_cuda_versions_are_a_group_of_a_job_for_each_version_that_a_queue_ha
 def test_one_cuda_version_is_one_job() -> None:
     found = submitted(cuda=("12.8",))
     assert taken(found) == [("new", "new", "")]
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert found[0].job.group is None
     assert taken(submitted(cuda=("12.8",), wanted="twin")) == [("new", "twin", "")]
 
@@ -113,7 +114,7 @@ def test_a_matrix_is_a_job_for_each_combination_with_its_variables() -> None:
         "SEED=2 SIZE=s",
         "SEED=2 SIZE=l",
     ]
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert found[1].payload == Payload(("id",), {"A": "b", "SEED": "1", "SIZE": "l"})
     assert found[1].job.size == found[1].payload.size + len("SEED=1 SIZE=l")
     both = submitted(cuda=("11.8", "12.8"), matrix={"SEED": ("1", "2")})
@@ -137,7 +138,7 @@ def test_an_image_leads_to_the_pool_that_allows_it() -> None:
     seen = {"lab/torch:2": ImageSeen("id", GATE_PROTOCOL, provider="local")}
     found = submitted(image="lab/torch:2", seen=seen, matrix={"SEED": ("1", "2")})
     assert [pool for _, pool, _ in taken(found)] == ["made", "made"]
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert [entry.job.image for entry in found] == ["lab/torch:2"] * 2
     assert taken(submitted(image="lab/jax:1", gpus=4)) == [("new", "again", "")]
     # What the Engine does not say refuses nothing.
@@ -151,7 +152,7 @@ def test_an_image_that_no_agent_may_be_of_is_a_container_s_where_a_pool_has_thos
 
     def asked(image: str, wanted: str | None = None) -> tuple[str, str | None, str | None]:
         found = submitted(image=image, wanted=wanted, pools=(made, open_, some))
-        assert not isinstance(found, Refused), found
+        assert not isinstance(found, Refusal), found
         job = found[0].job
         return job.pool, job.image, job.container
 
@@ -160,7 +161,7 @@ def test_an_image_that_no_agent_may_be_of_is_a_container_s_where_a_pool_has_thos
     assert asked("python:3.12") == ("open", None, "python:3.12")
     assert asked("lab/db:1", "some") == ("some", None, "lab/db:1")
     refused = submitted(image="python:3.12", wanted="some", pools=(made, open_, some))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusal)
     assert refused.sentence.endswith(
         "which pools allow which: made: lab/torch:*; open: lab/own:1, *; some: lab/db:*"
     )
@@ -297,9 +298,9 @@ def test_how_many_all_are_is_what_the_slots_have() -> None:
     ],
 )
 def test_what_cannot_be_taken_is_refused_whole_and_says_why(
-    found: tuple[Entry, ...] | Refused, status: int, told: str
+    found: tuple[Entry, ...] | Refusal, status: int, told: str
 ) -> None:
-    assert isinstance(found, Refused)
+    assert isinstance(found, Refusal)
     assert (found.status, found.sentence) == (status, told)
 
 
@@ -312,7 +313,7 @@ def test_what_a_job_is_to_run_after_is_waited_for_unless_it_ended_well() -> None
         "g": {JobId("g-1"): JobState.SUCCEEDED, JobId("g-2"): JobState.QUEUED},
     }
     found = submitted(wanted="plain", after=("j1", "j2", "g"), memory=memory, named=named)
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     (entry,) = found
     assert entry.job.after == ("j1", "j2", "g-1", "g-2")
     assert entry.job.awaits == ("j2", "g-2")
@@ -322,7 +323,7 @@ def test_what_a_job_waits_for_and_how_it_is_told_apart_takes_of_the_room_of_its_
     named = {"g": {JobId(f"g-{n}"): JobState.SUCCEEDED for n in range(MOST)}}
     long = {"SEED": ("x" * 100_000, "y")}
     found = submitted(wanted="plain", after=("g",), named=named, matrix=long)
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     first = found[0].job
     assert first.variant == "SEED=" + "x" * 42 + "…", "and is not kept whole"
     assert first.size == found[0].payload.size + len(first.variant) + sum(map(len, first.after))
@@ -336,7 +337,7 @@ def test_a_group_for_which_there_is_no_room_is_not_taken_in_part() -> None:
     memory = Memory(jobs=waiting)
     matrix = {"SEED": ("1", "2", "3")}
     found = submitted(wanted="plain", matrix=matrix, memory=memory)
-    assert isinstance(found, Refused)
+    assert isinstance(found, Refusal)
     assert found.sentence == (
         f"the queue is full: with these 3 the jobs of ann that wait would be more than {ROOM.of_one.jobs};"
         " wait, or cancel some"
@@ -351,9 +352,9 @@ def test_what_a_job_brings_has_to_be_kept_of_its_owner_and_fit_its_pool() -> Non
     assert (entry.job.workspace, entry.job.stdin, entry.job.out) == (digest, digest, ("results",))
     assert entry.job.brings
     refused = submitted(wanted="plain", workspace=digest, unsent=(digest,))
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, Refusal)
     assert (refused.status, refused.kind) == (409, "no_such_workspace")
     shut = submitted(wanted="shut", out=("results",))
-    assert isinstance(shut, Refused)
+    assert isinstance(shut, Refusal)
     assert (shut.status, shut.kind) == (409, "refused")
-    assert not isinstance(submitted(wanted="shut"), Refused)
+    assert not isinstance(submitted(wanted="shut"), Refusal)

@@ -13,11 +13,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import AttachAgent, Command, SubmitJob
 from mayfly.core.host_hours import QUARTER, Hours
 from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.model import JobId, JobState
-from mayfly.core.submitting import Refused
 from mayfly.core.usage_report import Work
 from mayfly.edge.history_reader import ALL_JOBS, ALL_RUNS, JobsWanted, RunsWanted
 from mayfly.edge.http_connection import Reply, error_reply
@@ -273,7 +273,7 @@ class Standing:
         self.told: dict[str, Row] = {}  # position, starts_at, why by job
         self.left: float | None = None
         self.asked: list[SubmitJob] = []  # where it would stand
-        self.estimated: Mapping[str, Any] | Refused = {
+        self.estimated: Mapping[str, Any] | Refusal = {
             "jobs": 1,
             "pools": ["local"],
             "starts_in": 0.0,
@@ -299,7 +299,7 @@ class Standing:
     def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         return {job: self.standing(job) for job in jobs}
 
-    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refused:
+    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refusal:
         self.asked.append(command)
         return self.estimated
 

@@ -20,7 +20,7 @@ from typing import get_args
 import pytest
 
 from mayfly.cli.verbs import VERBS
-from mayfly.core import submitting
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import (
     AttachAgent,
     Caller,
@@ -406,7 +406,7 @@ def test_where_a_job_would_stand_is_told_and_nothing_is_queued(manager: StandIn,
     (command,) = manager.queue.asked
     assert (command.pool, command.gpus, command.cuda) == ("local", 1, ("12.8",))
     assert command.matrix == {"SEED": ("1", "2")}
-    manager.queue.estimated = submitting.Refused(409, "no_queue", "no pool has a queue")
+    manager.queue.estimated = Refusal(409, "no_queue", "no pool has a queue")
     found = ask("POST", "/v1/jobs/estimate", {})
     assert (found.status, found.json) == (409, {"error": "no pool has a queue", "kind": "no_queue"})
     assert ask("POST", "/v1/jobs/estimate", {"argv": ["id"]}).status == 400, "what it need not know"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import Caller, Payload, SubmitJob
 from mayfly.core.gpus import Gpus
 from mayfly.core.memory import Cordon, Job, Memory, Pause, Share, ShareKey, SlotMemory
@@ -25,7 +26,6 @@ from mayfly.core.model import (
 from mayfly.core.queue import PATIENCE
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.state import State, begin
-from mayfly.core.submitting import Refused
 from mayfly.service.queue_view import LiveQueue
 from tests.core.simulator import pool, specs, with_images
 from tests.core.turn_days import BOX, box, turning
@@ -280,7 +280,7 @@ def test_of_many_jobs_it_is_asked_once_how_long_those_of_their_pool_run() -> Non
 def test_a_job_that_is_not_submitted_would_start_now_where_a_slot_is_free() -> None:
     view = queue(BUSY[0])
     found = view.estimate(asks())
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert (found["starts_in"], found["ahead"], found["slots"], found["busy"]) == (0.0, 0, 2, 1)
     assert (found["jobs"], found["pools"]) == (1, ["a"])
     assert view.positions() == {}, "nothing is changed by it"
@@ -289,32 +289,32 @@ def test_a_job_that_is_not_submitted_would_start_now_where_a_slot_is_free() -> N
 def test_it_would_start_behind_its_owner_s_and_where_its_owner_s_turn_comes() -> None:
     mine = [replace(one, uid=ANN.uid) for one in (WAITS, WAITS2)]
     found = queue(*BUSY, *mine).estimate(asks())
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     # After 6 s and 60 s the slots are free, and those before it run a hundred seconds.
     assert (found["starts_in"], found["ahead"]) == (106.0, 2)
     assert "2 jobs are before it" in str(found["why"])
     # Of somebody who had nothing yet it goes before those of who had both slots.
     other = queue(*BUSY, WAITS, WAITS2).estimate(asks())
-    assert not isinstance(other, Refused)
+    assert not isinstance(other, Refusal)
     assert (other["starts_in"], other["ahead"]) == (6.0, 0)
 
 
 def test_of_a_group_the_last_one_s_start_is_told() -> None:
     found = queue(BUSY[0]).estimate(asks(matrix={"SEED": ("1", "2", "3")}))
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert (found["jobs"], found["starts_in"], found["ahead"]) == (3, 100.0, 2)
 
 
 def test_what_is_not_known_is_not_told() -> None:
     found = queue(*BUSY, known=False).estimate(asks())
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert (found["starts_in"], found["slots"], found["busy"]) == (None, 2, 2)
 
 
 @pytest.mark.parametrize("shut", [{"slots": {A0: CORDONED, A1: CORDONED}}, {"paused": True}])
 def test_where_no_slot_takes_jobs_none_is_counted(shut: dict[str, Any]) -> None:
     found = queue(**shut).estimate(asks())
-    assert not isinstance(found, Refused)
+    assert not isinstance(found, Refusal)
     assert (found["starts_in"], found["slots"]) == (None, 0)
 
 
@@ -326,6 +326,6 @@ def test_what_would_not_be_taken_is_refused_as_if_it_were_submitted() -> None:
         (asks(image="other:1"), "refused"),
     ):
         found = queue().estimate(command)
-        assert isinstance(found, Refused)
+        assert isinstance(found, Refusal)
         assert found.kind == kind
-    assert not isinstance(queue().estimate(asks(ROOT, priority=Priority.HIGH)), Refused)
+    assert not isinstance(queue().estimate(asks(ROOT, priority=Priority.HIGH)), Refusal)

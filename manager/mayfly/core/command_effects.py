@@ -12,6 +12,7 @@ from typing import assert_never
 
 from mayfly.core import hold_effects, host_closing
 from mayfly.core.actions import action_name
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,
@@ -71,12 +72,12 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import Plan
 from mayfly.core.quantities import rfc3339
-from mayfly.core.reservations import Refusal, Reservation
+from mayfly.core.reservations import Reservation
 from mayfly.core.reserve_asking import longer, who_waits, wish
 from mayfly.core.reserving import ended as reservation_ended
 from mayfly.core.runs import Run
 from mayfly.core.slots import VACANCY, tenancies
-from mayfly.core.submitting import Entry, Members, Refused, entries, members, run_entries
+from mayfly.core.submitting import Entry, Members, entries, members, run_entries
 from mayfly.core.workspace import WORKSPACE
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
@@ -128,6 +129,10 @@ class CommandResult:
 def refusal(status: int, kind: str, sentence: str) -> CommandResult:
     """A command that is not carried out."""
     return CommandResult(status, {"error": sentence, "kind": kind})
+
+
+def _refused(why: Refusal) -> CommandResult:
+    return refusal(why.status, why.kind, why.sentence)
 
 
 def effects(command: Command, situation: Situation) -> CommandResult:
@@ -206,8 +211,8 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
         named=at.named,
         unsent=at.unsent,
     )
-    if isinstance(found, Refused):
-        return refusal(found.status, found.kind, found.sentence)
+    if isinstance(found, Refusal):
+        return _refused(found)
     body = {
         "job": at.new_job,
         "group": found[0].job.group,
@@ -220,8 +225,8 @@ def _submit_run(command: SubmitRun, at: Situation) -> CommandResult:
     found = run_entries(
         *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
     )
-    if isinstance(found, Refused):
-        return refusal(found.status, found.kind, found.sentence)
+    if isinstance(found, Refusal):
+        return _refused(found)
     by = command.by
     run = Run(at.new_job, command.origin, len(found), by.uid, by.name)
     body = {"run": run.id, "jobs": [entry.job.id for entry in found]}
@@ -243,7 +248,7 @@ def _reserve(command: ReserveGpus, at: Situation) -> CommandResult:
         *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
     )
     if isinstance(found, Refusal):
-        return refusal(found.status, found.kind, found.sentence)
+        return _refused(found)
     one = found.reservation
     body: dict[str, object] = {"reservation": one.id, "pool": one.pool, "start": rfc3339(one.start)}
     body |= {"until": rfc3339(one.ends), "shell": one.shell}
@@ -262,7 +267,7 @@ def _extend(command: ExtendReservation, at: Situation) -> CommandResult:
     waits_for = who_waits(one, at.memory, at.desired, at.now)
     until = longer(one, command.seconds, at.desired, at.memory, at.now, waits_for)
     if isinstance(until, Refusal):
-        return refusal(until.status, until.kind, until.sentence)
+        return _refused(until)
     fact = ReservationExtended(at.now, one.id, until, command.by.name)
     return CommandResult(200, {"reservation": one.id, "until": rfc3339(until)}, (fact,))
 
@@ -345,8 +350,8 @@ def _cancelled(job: Job, by: str, at: Situation) -> Iterator[Fact]:
 def _attach(command: AttachAgent, at: Situation) -> CommandResult:
     """The agent with the job, running or held, where there is one that the caller may go into."""
     one = hold_effects.found(command, at.desired, at.memory, at.named)
-    if isinstance(one, hold_effects.No):
-        return refusal(one.status, one.kind, one.sentence)
+    if isinstance(one, Refusal):
+        return _refused(one)
     agent = one.agent
     if agent is None:
         return refusal(409, "refused", f"job {command.to} is queued: it runs nowhere yet")
@@ -366,8 +371,8 @@ def _attach(command: AttachAgent, at: Situation) -> CommandResult:
 
 def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> CommandResult:
     found = hold_effects.found(command, at.desired, at.memory, at.named)
-    if isinstance(found, hold_effects.No):
-        return refusal(found.status, found.kind, found.sentence)
+    if isinstance(found, Refusal):
+        return _refused(found)
     match command:
         case HoldJob():
             effect = hold_effects.held(command, found, at.desired, at.now)
@@ -377,8 +382,8 @@ def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> Command
             effect = hold_effects.released(command, found, at.now)
         case _:
             assert_never(command)
-    if isinstance(effect, hold_effects.No):
-        return refusal(effect.status, effect.kind, effect.sentence)
+    if isinstance(effect, Refusal):
+        return _refused(effect)
     return CommandResult(200, effect.body, effect.facts)
 
 

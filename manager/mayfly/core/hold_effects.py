@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import AttachAgent, ExtendHold, HoldJob, ReleaseHold
 from mayfly.core.facts import Fact, HoldAsked, HoldEnded, HoldExtended
 from mayfly.core.held_jobs import too_long, unholdable, usual
@@ -18,15 +19,6 @@ from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Members
 
 OfHolds = AttachAgent | HoldJob | ExtendHold | ReleaseHold
-
-
-@dataclass(frozen=True, slots=True)
-class No:
-    """Why a command is not obeyed."""
-
-    status: int
-    kind: str
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +35,20 @@ def found(
     desired: Desired,
     memory: Memory,
     named: Mapping[str, Members],
-) -> Found | No:
+) -> Found | Refusal:
     """Whom the command is about, where the caller may do that."""
     one = (
         _of_slot(SlotName(str(command.to)), desired, memory)
         if command.is_slot
         else _of_job(JobId(str(command.to)), memory, named)
     )
-    if isinstance(one, No) or _may(command, one):
+    if isinstance(one, Refusal) or _may(command, one):
         return one
     if command.is_slot:
-        return No(
+        return Refusal(
             403, "forbidden", f"the job in slot {command.to} is not one of {command.by.name}'s"
         )
-    return No(403, "forbidden", f"job {command.to} is not one of {command.by.name}'s")
+    return Refusal(403, "forbidden", f"job {command.to} is not one of {command.by.name}'s")
 
 
 def _may(command: OfHolds, one: Found) -> bool:
@@ -69,7 +61,7 @@ def _may(command: OfHolds, one: Found) -> bool:
     return hold is not None and hold.uid is not None and hold.uid == command.by.uid
 
 
-def _of_job(job_id: JobId, memory: Memory, named: Mapping[str, Members]) -> Found | No:
+def _of_job(job_id: JobId, memory: Memory, named: Mapping[str, Members]) -> Found | Refusal:
     job = memory.jobs.get(job_id)
     if job is not None:
         return Found(memory.agents.get(job.agent) if job.agent is not None else None, job, job_id)
@@ -78,13 +70,13 @@ def _of_job(job_id: JobId, memory: Memory, named: Mapping[str, Members]) -> Foun
         return Found(held[0], None, job_id)
     known = named.get(job_id)
     if not known:
-        return No(404, "no_such_job", f"there is no job {job_id}: see `mayfly jobs`")
+        return Refusal(404, "no_such_job", f"there is no job {job_id}: see `mayfly jobs`")
     if job_id not in known:
-        return No(409, "refused", f"{job_id} is a group: name one of its jobs")
-    return No(409, "ended", f"job {job_id} has ended already")
+        return Refusal(409, "refused", f"{job_id} is a group: name one of its jobs")
+    return Refusal(409, "ended", f"job {job_id} has ended already")
 
 
-def _of_slot(slot: SlotName, desired: Desired, memory: Memory) -> Found | No:
+def _of_slot(slot: SlotName, desired: Desired, memory: Memory) -> Found | Refusal:
     tenancy = tenancies(memory.agents.values()).get(slot, VACANCY)
     there = [agent for agent in tenancy.agents if agent.busy or agent.is_held]
     if there:
@@ -93,9 +85,9 @@ def _of_slot(slot: SlotName, desired: Desired, memory: Memory) -> Found | No:
     names = dict.fromkeys(spec.name for spec in desired.slots)
     if slot not in names and not tenancy.agents:
         shown = ", ".join([*names][:8]) + (", …" if len(names) > 8 else "")
-        return No(404, "no_such_slot", f"there is no slot {slot}; there are: {shown}")
+        return Refusal(404, "no_such_slot", f"there is no slot {slot}; there are: {shown}")
     sentence = f"slot {slot} has no job now; `mayfly shell {slot}` opens what a job would see"
-    return No(409, "refused", sentence)
+    return Refusal(409, "refused", sentence)
 
 
 # -- hold, extend, release -------------------------------------------------------------------------
@@ -109,7 +101,7 @@ class Effect:
     facts: tuple[Fact, ...] = ()
 
 
-def held(command: HoldJob, one: Found, desired: Desired, now: float) -> Effect | No:
+def held(command: HoldJob, one: Found, desired: Desired, now: float) -> Effect | Refusal:
     """A job's container is to be held; whoever asks again for one that is held gets the same answer."""
     agent = one.agent
     if agent is not None and agent.hold is not None:
@@ -117,10 +109,12 @@ def held(command: HoldJob, one: Found, desired: Desired, now: float) -> Effect |
     pool = _pool(desired, one)
     why = _why_not(desired, one)
     if pool is None or why is not None:
-        return No(409, "refused", f"the job {one.name} cannot be held: {why or 'its pool is gone'}")
+        return Refusal(
+            409, "refused", f"the job {one.name} cannot be held: {why or 'its pool is gone'}"
+        )
     seconds = min(command.seconds or usual(pool), pool.hold_most)
     if command.seconds is not None and command.seconds > pool.hold_most:
-        return No(409, "refused", too_long(command.seconds, pool))
+        return Refusal(409, "refused", too_long(command.seconds, pool))
     by = command.by.name
     if one.job is not None:
         fact = HoldAsked(now, seconds, by, job=one.job.id)
@@ -133,24 +127,26 @@ def held(command: HoldJob, one: Found, desired: Desired, now: float) -> Effect |
     return Effect(body, () if same else (fact,))
 
 
-def extended(command: ExtendHold, one: Found, now: float) -> Effect | No:
+def extended(command: ExtendHold, one: Found, now: float) -> Effect | Refusal:
     """A held container stays for longer, up to what its pool allows."""
     agent = one.agent
     hold = agent.hold if agent is not None else None
     if agent is None or hold is None or hold.over is not None:
-        return No(
+        return Refusal(
             409, "refused", f"{one.name} is not held yet: `mayfly hold {one.name}` asks for it"
         )
     until = min(hold.until + command.seconds, hold.latest)
     if until <= hold.until:
         most = written_duration(round(hold.latest - hold.since))
-        return No(409, "refused", f"{one.name} is not held for more than {most} in all (hold_most)")
+        return Refusal(
+            409, "refused", f"{one.name} is not held for more than {most} in all (hold_most)"
+        )
     fact = HoldExtended(now, agent.generation, until, command.by.name)
     body = _names(one) | {"user": hold.user, "until": rfc3339(until), "seconds": until - now}
     return Effect(body, (fact,))
 
 
-def released(command: ReleaseHold, one: Found, now: float) -> Effect | No:
+def released(command: ReleaseHold, one: Found, now: float) -> Effect | Refusal:
     """A held container goes; of a job that has not ended the wish is taken back."""
     agent, by = one.agent, command.by.name
     facts: tuple[Fact, ...] = ()
@@ -161,7 +157,7 @@ def released(command: ReleaseHold, one: Found, now: float) -> Effect | No:
     elif agent is not None and agent.hold_wish is not None:
         facts = (HoldAsked(now, 0.0, by, generation=agent.generation),)
     elif agent is None or agent.hold is None:
-        return No(409, "refused", f"{one.name} is not held, and nobody has asked for it")
+        return Refusal(409, "refused", f"{one.name} is not held, and nobody has asked for it")
     return Effect(_names(one), facts)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.model import JobId, PoolName, SlotName, SlotSpec
 from mayfly.core.quantities import rfc3339
 from mayfly.core.reserve_rules import ReserveRules
@@ -61,15 +62,6 @@ class Reservation:
 
 
 Reservations = Mapping[JobId, Reservation]
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a reservation is not made, or not made longer."""
-
-    status: int  # of HTTP
-    kind: str
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import ReserveGpus, SubmitJob
 from mayfly.core.desire import problem_with_job_image
 from mayfly.core.job_images import allows
@@ -15,7 +16,7 @@ from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, PoolSpec
 from mayfly.core.queue import waits
 from mayfly.core.queue_room import no_room
-from mayfly.core.reservations import Refusal, Reservation, Rooms, clock, last_end, refused, too_long
+from mayfly.core.reservations import Reservation, Rooms, clock, last_end, refused, too_long
 from mayfly.core.reserved_shell import waiting
 from mayfly.core.reserving import rooms_of
 from mayfly.core.submitting import Entry, unfit

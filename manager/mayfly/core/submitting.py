@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitJob, SubmitRun
 from mayfly.core.contained_job import contains
 from mayfly.core.desire import problem_with_job_image
@@ -39,15 +40,6 @@ SHOWN = 48  # characters of a variable in a list
 OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why nothing was taken."""
-
-    status: int  # of HTTP
-    kind: str
-    sentence: str
-
-
 Members = Mapping[JobId, JobState]  # of a group, or the one job of that id
 
 
@@ -69,7 +61,7 @@ def entries(
     new: JobId,
     named: Mapping[str, Members],
     unsent: tuple[str, ...] = (),
-) -> tuple[Entry, ...] | Refused:
+) -> tuple[Entry, ...] | Refusal:
     """The jobs that are taken; ``new`` is the id of the only one, or of the group.
 
     ``named`` has the jobs that are named by ``after``, as the disk has them; ``unsent`` what the job is to
@@ -80,19 +72,19 @@ def entries(
         sentence = (
             f"priority high is for operators (group mayfly): {by.name} may ask for normal or low"
         )
-        return Refused(403, "forbidden", sentence)
+        return Refusal(403, "forbidden", sentence)
     pools = _pools(command, config, desired)
-    if isinstance(pools, Refused):
+    if isinstance(pools, Refusal):
         return pools
     if problem := unfit(command, [pool for pool, _ in pools], desired, unsent):
         return problem
     after = _after(command.after, memory, named)
-    if isinstance(after, Refused):
+    if isinstance(after, Refusal):
         return after
     many = len(pools) * prod(len(values) for values in command.matrix.values())
     if many > MOST:  # before any of them is made
         sentence = f"that makes {many} jobs, and a group has at most {MOST}"
-        return Refused(400, "bad_request", sentence)
+        return Refusal(400, "bad_request", sentence)
     combinations = [
         (pool, cuda, dict(zip(command.matrix, values, strict=True)))
         for pool, cuda in pools
@@ -156,18 +148,18 @@ def run_entries(
     *,
     new: JobId,
     unsent: tuple[str, ...] = (),
-) -> tuple[Entry, ...] | Refused:
+) -> tuple[Entry, ...] | Refusal:
     """The jobs of a run that is taken, of which ``new`` is the id."""
     by = command.by
     if len(command.jobs) > JOBS_MOST:
         sentence = f"these are {len(command.jobs)} jobs, and a run has at most {JOBS_MOST}"
-        return Refused(400, "bad_request", sentence)
+        return Refusal(400, "bad_request", sentence)
     found: list[Entry] = []
     told = variables(new, command.origin)
     for number, wanted in enumerate(command.jobs, start=1):
         alone = _alone(command, wanted)
         pools = _pools(alone, config, desired)
-        if isinstance(pools, Refused):
+        if isinstance(pools, Refusal):
             return replace(pools, sentence=f"{_which(number, wanted)}: {pools.sentence}")
         if problem := unfit(alone, [pool for pool, _ in pools], desired, unsent):
             return replace(problem, sentence=f"{_which(number, wanted)}: {problem.sentence}")
@@ -213,21 +205,21 @@ def _which(number: int, wanted: RunJob) -> str:
 
 def unfit(
     command: SubmitJob, pools: Iterable[PoolSpec], desired: Desired, unsent: tuple[str, ...]
-) -> Refused | None:
+) -> Refusal | None:
     """Why the job cannot bring, or have brought back, what it is to."""
     pools = list(pools)
     if command.hold:
         unheld = why_not_submitted(pools, desired.slots, command.hold_seconds)
         if unheld is not None:
-            return Refused(409, "refused", unheld)
+            return Refusal(409, "refused", unheld)
     if unsent:
         sentence = f"{unsent[0][:12]} is not kept of {command.by.name} (any more): send it again"
-        return Refused(409, "no_such_workspace", sentence)
+        return Refusal(409, "no_such_workspace", sentence)
     if command.workspace is None and command.stdin is None and not command.out:
         return None
     for pool in pools:
         if (why := problem_with_pool(pool, takes=bool(command.out))) is not None:
-            return Refused(409, "refused", why)
+            return Refusal(409, "refused", why)
         lost = any(
             spec.pool.name == pool.name and not spec.engine.keeps_files for spec in desired.slots
         )
@@ -236,7 +228,7 @@ def unfit(
                 f"nothing is brought back from pool {pool.name}: its engine keeps no files of an agent that "
                 "has ended; have the job store them, or write them to a cache"
             )
-            return Refused(409, "refused", sentence)
+            return Refusal(409, "refused", sentence)
     return None
 
 
@@ -249,12 +241,12 @@ def _variant(cuda: str, values: Mapping[str, str]) -> str:
     return " ".join(told)
 
 
-def _with_room(found: list[Entry], memory: Memory, by: Caller) -> Refused | None:
+def _with_room(found: list[Entry], memory: Memory, by: Caller) -> Refusal | None:
     size = sum(entry.job.size for entry in found)
     full = no_room(memory.jobs.values(), by, size, count=len(found))
     if full is None:
         return None
-    return Refused(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
+    return Refusal(429, "queue_full", f"the queue is full: {full}; wait, or cancel some")
 
 
 # -- which pools -------------------------------------------------------------------------------------
@@ -262,26 +254,26 @@ def _with_room(found: list[Entry], memory: Memory, by: Caller) -> Refused | None
 
 def _pools(
     command: SubmitJob, config: Config, desired: Desired
-) -> list[tuple[PoolSpec, str]] | Refused:
+) -> list[tuple[PoolSpec, str]] | Refusal:
     """Each pool that a job is to go to, with the CUDA version that was asked for; "": none was."""
     queues = [pool for pool in config.pools if pool.embedded]
     if not queues:
         sentence = 'no pool with provider "local" is configured: add one'
-        return Refused(409, "no_queue", sentence)
+        return Refusal(409, "no_queue", sentence)
     if command.pool is not None:
         queues = [pool for pool in queues if pool.name == command.pool]
         if not queues:
             there = ", ".join(pool.name for pool in config.pools if pool.embedded)
             sentence = f'there is no pool "{command.pool}" with a queue; there are: {there}'
-            return Refused(404, "no_such_pool", sentence)
+            return Refusal(404, "no_such_pool", sentence)
     if command.gpus is not None:
         found = _with_gpus(command, queues, gpus_of_pools(desired))
-        if isinstance(found, Refused):
+        if isinstance(found, Refusal):
             return found
         queues = found
     if command.image is not None:
         found = _with_image(command.image, command, queues, config)
-        if isinstance(found, Refused):
+        if isinstance(found, Refusal):
             return found
         queues = found
     mayed = [pool for pool in queues if command.by.operator or not pool.sudo]
@@ -294,13 +286,13 @@ def _pools(
     if len(queues) > 1:
         there = ", ".join(pool.name for pool in queues)
         sentence = f"there are several queues, name one with --pool: {there}"
-        return Refused(400, "which_pool", sentence)
+        return Refusal(400, "which_pool", sentence)
     return _permitted(command.by, [(queues[0], "")])
 
 
 def _with_gpus(
     command: SubmitJob, queues: list[PoolSpec], gpus: Mapping[PoolName, int]
-) -> list[PoolSpec] | Refused:
+) -> list[PoolSpec] | Refusal:
     """The pools whose slots have just so many."""
     found = [pool for pool in queues if gpus.get(pool.name) == command.gpus]
     if found:
@@ -315,26 +307,26 @@ def _with_gpus(
     else:
         told = f"; there are slots with {', '.join(map(str, there))}" if there else ""
         sentence = f"no pool with a queue has slots with {command.gpus} GPUs{told}"
-    return Refused(404, "no_such_pool", sentence)
+    return Refusal(404, "no_such_pool", sentence)
 
 
 def _with_image(
     image: str, command: SubmitJob, queues: list[PoolSpec], config: Config
-) -> list[PoolSpec] | Refused:
+) -> list[PoolSpec] | Refusal:
     """The pools that allow the image, where agents can be made of it, as far as that is known; or else those
     whose jobs may run in a container of it.
     """
     if command.cuda:
         sentence = "an image has the CUDA that is in it: ask for image or cuda, not for both"
-        return Refused(400, "bad_request", sentence)
+        return Refusal(400, "bad_request", sentence)
     found = [pool for pool in queues if allows(pool, image)]
     if not found:
         beside = [pool for pool in queues if contains(pool, image)]
-        return beside or Refused(409, "refused", _not_allowed(image, command, queues, config))
+        return beside or Refusal(409, "refused", _not_allowed(image, command, queues, config))
     if image in command.seen:
         why = problem_with_job_image(image, command.seen[image], found[0])
         if why is not None:
-            return Refused(409, "refused", why)
+            return Refusal(409, "refused", why)
     return found
 
 
@@ -353,7 +345,7 @@ def _not_allowed(image: str, command: SubmitJob, queues: list[PoolSpec], config:
 
 def _by_cuda(
     command: SubmitJob, queues: list[PoolSpec], versions: Mapping[PoolName, str]
-) -> list[tuple[PoolSpec, str]] | Refused:
+) -> list[tuple[PoolSpec, str]] | Refusal:
     first: dict[str, PoolSpec] = {}
     for pool in queues:
         if (version := versions.get(pool.name)) is not None:
@@ -362,7 +354,7 @@ def _by_cuda(
     wanted = there if ALL in command.cuda else list(command.cuda)
     missing = next((version for version in wanted if version not in first), None)
     if missing is not None or not wanted:
-        return Refused(404, "no_such_pool", _without(command.pool, missing, there))
+        return Refusal(404, "no_such_pool", _without(command.pool, missing, there))
     return _permitted(command.by, [(first[version], version) for version in wanted])
 
 
@@ -376,13 +368,13 @@ def _without(pool: str | None, missing: str | None, there: list[str]) -> str:
 
 def _permitted(
     by: Caller, pools: list[tuple[PoolSpec, str]]
-) -> list[tuple[PoolSpec, str]] | Refused:
+) -> list[tuple[PoolSpec, str]] | Refusal:
     for pool, _ in pools:
         if pool.sudo and not by.operator:
             sentence = (
                 f"jobs of pool {pool.name} may become root (sudo): {by.name} may not submit there"
             )
-            return Refused(403, "forbidden", sentence)
+            return Refusal(403, "forbidden", sentence)
     return pools
 
 
@@ -428,23 +420,23 @@ def members(name: str, memory: Memory, named: Mapping[str, Members]) -> dict[Job
 
 def _after(
     names: Iterable[str], memory: Memory, named: Mapping[str, Members]
-) -> tuple[tuple[JobId, ...], tuple[JobId, ...]] | Refused:
+) -> tuple[tuple[JobId, ...], tuple[JobId, ...]] | Refusal:
     """All jobs that are to end well first, and those of them that have not ended."""
     every: dict[JobId, None] = {}
     open_: dict[JobId, None] = {}
     for name in names:
         known = members(name, memory, named)
         if not known:
-            return Refused(404, "no_such_job", f"there is no job {name}: see `mayfly jobs`")
+            return Refusal(404, "no_such_job", f"there is no job {name}: see `mayfly jobs`")
         for job, state in known.items():
             every[job] = None
             if job in memory.jobs:
                 open_[job] = None
             elif state in OPEN:
-                return Refused(409, "ended", f"job {job} ends at this moment: submit again")
+                return Refusal(409, "ended", f"job {job} ends at this moment: submit again")
             elif state is not JobState.SUCCEEDED:
-                return Refused(409, "ended", f"it would never run: {in_vain(job, state)}")
+                return Refusal(409, "ended", f"it would never run: {in_vain(job, state)}")
     if len(every) > MOST:
         sentence = f"a job runs after {MOST} others at most, and these are {len(every)}"
-        return Refused(400, "bad_request", sentence)
+        return Refusal(400, "bad_request", sentence)
     return tuple(every), tuple(open_)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
 from mayfly.core.attaching import PROTOCOL, Size
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import (
     AttachAgent,
     Caller,
@@ -30,7 +31,6 @@ from mayfly.core.commands import (
 from mayfly.core.model import Generation, JobId, JobState, SlotName
 from mayfly.core.quantities import rfc3339
 from mayfly.core.runs import PATH_MAX, REF_MAX
-from mayfly.core.submitting import Refused
 from mayfly.core.usage_report import Work
 from mayfly.edge.faults import Fault
 from mayfly.edge.history_reader import JobsWanted, RunsWanted
@@ -442,7 +442,7 @@ class Control:
         assert isinstance(command, SubmitJob)
         with self._turn(request):
             found = self._queue.estimate(command)
-        if isinstance(found, Refused):
+        if isinstance(found, Refusal):
             return error_reply(found.status, found.sentence, found.kind)
         return json_reply(200, {"schema": "mayfly.estimate/1", **found})
 

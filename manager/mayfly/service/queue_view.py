@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import SubmitJob
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, PoolName
@@ -23,7 +24,7 @@ from mayfly.core.queue_estimate import (
 )
 from mayfly.core.reserving import in_use, why_reserved
 from mayfly.core.state import State
-from mayfly.core.submitting import Refused, entries
+from mayfly.core.submitting import entries
 from mayfly.core.taking_turns import waits_for
 from mayfly.service import reservation_document
 
@@ -59,7 +60,7 @@ class QueueView(Protocol):
     def standings(self, jobs: Sequence[str]) -> Mapping[str, Mapping[str, Any]]:
         """The same of several, in the time of few."""
 
-    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refused:
+    def estimate(self, command: SubmitJob) -> Mapping[str, Any] | Refusal:
         """Where a submission would stand that is not made; or why it would not be taken."""
 
     def reservations(self) -> dict[str, object]:
@@ -92,10 +93,10 @@ class NoQueue:
         del jobs
         return {}
 
-    def estimate(self, command: SubmitJob) -> Refused:
+    def estimate(self, command: SubmitJob) -> Refusal:
         """Not known."""
         del command
-        return Refused(503, "unavailable", "nothing is known of the queue yet: ask again")
+        return Refusal(503, "unavailable", "nothing is known of the queue yet: ask again")
 
 
 NO_QUEUE = NoQueue()
@@ -202,14 +203,14 @@ class LiveQueue:
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)
         return {"position": place or None, "starts_at": at, "why": told}
 
-    def estimate(self, command: SubmitJob) -> dict[str, Any] | Refused:
+    def estimate(self, command: SubmitJob) -> dict[str, Any] | Refusal:
         """Where its jobs would stand if they were submitted now: when the last of them starts, why it waits,
         how many are before it, and the slots of its pools. Nothing is changed.
         """
         state, now = self.state(), self.now()
         known = (state.config, state.desired, state.memory)
         found = entries(command, *known, now, new=NEVER_GIVEN, named={})
-        if isinstance(found, Refused):
+        if isinstance(found, Refusal):
             return found
         jobs = {entry.job.id: entry.job for entry in found}
         memory = replace(state.memory, jobs={**state.memory.jobs, **jobs})
