@@ -1,4 +1,4 @@
-"""A lock that processes of several users share, and that the kernel takes from one that is gone."""
+"""Locks that processes of several users share, and that the kernel takes from one that is gone."""
 
 from __future__ import annotations
 
@@ -26,6 +26,21 @@ def locked(place: Path, seconds: float) -> Iterator[bool]:
         yield _taken(descriptor, time.monotonic() + seconds)
     finally:
         os.close(descriptor)
+
+
+def is_held(place: Path) -> bool:
+    """Whether a process has that lock now, also where nobody can tell; False where this user may not look."""
+    try:
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _open_as_its_folder(descriptor: int, folder: Path) -> None:

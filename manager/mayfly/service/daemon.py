@@ -6,7 +6,6 @@ touched.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import signal
@@ -34,7 +33,6 @@ from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
 from mayfly.edge.doors import Doors
-from mayfly.edge.faults import Refused
 from mayfly.edge.fetched_images import FetchedImages
 from mayfly.edge.figures import Figures
 from mayfly.edge.free_memory import few_arenas
@@ -104,7 +102,7 @@ def run(
     raise_limit()
     few_arenas()
     with ExitStack() as stack:
-        stack.enter_context(_locked(state_dir))
+        stack.enter_context(state_lock.managing(state_dir))
         log = Log()
         history = History(state_dir)
         stack.callback(history.close)
@@ -579,34 +577,6 @@ def _signals(inbox: SimpleQueue[Message]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory; ``Refused`` where another manager does."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state_dir.chmod(0o700)
-        descriptor = os.open(state_dir / state_lock.NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise Refused(
-            f"the state directory {state_dir} cannot be used: {error.strerror}; run as root, or set "
-            "host.state_dir"
-        ) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            raise Refused(
-                f"another manager (pid {owner or 'unknown'}) works on {state_dir}: stop it first, "
-                "or set another host.state_dir"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _host_id(history: History) -> HostId:

@@ -7,7 +7,6 @@ the seal is a stranger's, and not touched.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import time
@@ -27,6 +26,7 @@ from mayfly.core.naming import belonging, work_volume
 from mayfly.core.seal import bears_belongings_seal
 from mayfly.edge import door_places
 from mayfly.edge.faults import Fault, Passing
+from mayfly.edge.lock_file import is_held
 from mayfly.edge.removal import remove_tree
 from mayfly.engines.docker import wire
 from mayfly.engines.docker.belonging_to import belonging_to, is_called
@@ -94,7 +94,7 @@ def close(state_dir: str, generation: str) -> None:
                 address, f"{door_places.CLOSE}{generation}", doing, {}, timeout=CLOSE_SECONDS
             )
         except Fault as fault:
-            if _is_free(state_dir):
+            if not is_held(door_places.lock(Path(state_dir))):
                 return
             raise Passing(
                 f"{doing}: the gateway does not answer; see `systemctl status mayfly-gateway`", 1.0
@@ -116,21 +116,6 @@ def _control(state_dir: str) -> Iterator[str | None]:
         yield f"unix:///proc/self/fd/{folder}/{door_places.CONTROL}" if there else None
     finally:
         os.close(folder)
-
-
-def _is_free(state_dir: str) -> bool:
-    """Whether no gateway runs, by its lock."""
-    try:
-        held = os.open(door_places.lock(Path(state_dir)), os.O_RDONLY)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(held)
-    return True
 
 
 def _late(place: Path, belongs: _Belongings) -> str:
