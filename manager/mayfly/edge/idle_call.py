@@ -9,14 +9,11 @@ from mayfly.core.idle_episodes import Ran
 from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.idleness import Kind, Reason
 from mayfly.core.quantities import rfc3339, spoken_age
-from mayfly.edge import bounded_program, credentials, secret_address
-from mayfly.edge.credentials import Secret
+from mayfly.edge import bounded_program, webhook
 from mayfly.edge.faults import Fault, Passing
 from mayfly.edge.logins import Login, awake, logins
-from mayfly.edge.web import Web
 
 SCHEMA = "mayfly.idle_host/1"
-TAKEN = (200, 201, 202, 203, 204)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,7 @@ def pause_host(settings: IdleSettings, call: Call) -> Ran:
 
 def _post(settings: IdleSettings, call: Call) -> None:
     assert settings.webhook is not None
-    address = secret_address.address(settings.webhook, "`webhook` of [host.idle]")
-    headers: dict[str, str | Secret] = {}
-    if settings.token is not None:
-        headers["Authorization"] = Secret(f"Bearer {credentials.read(settings.token).reveal()}")
+    address = webhook.address(settings.webhook, "`webhook` of [host.idle]")
     body = {
         "schema": SCHEMA,
         "host": call.host,
@@ -69,18 +63,16 @@ def _post(settings: IdleSettings, call: Call) -> None:
         "test": call.test,
         "wanted_at": rfc3339(call.wanted_at) if call.wanted_at is not None else None,
     }
-    web = Web(address, "the webhook", "[host.idle]", keys="`webhook`", ca=settings.ca)
-    try:
-        web.call(
-            *("POST", address, "pause this host"),
-            body=body,
-            headers=headers,
-            accept=TAKEN,
-            unread=TAKEN,
-            timeout=settings.timeout,
-        )
-    finally:
-        web.close()
+    webhook.post(
+        address,
+        body,
+        "pause this host",
+        key="webhook",
+        whose="[host.idle]",
+        token=settings.token,
+        ca=settings.ca,
+        timeout=settings.timeout,
+    )
 
 
 def login_vetoes(settings: IdleSettings) -> Iterator[Reason]:

@@ -10,13 +10,10 @@ import re
 from mayfly.core.notice_targets import MailTarget, Target, Way
 from mayfly.core.notices import Kind, Message
 from mayfly.core.quantities import rfc3339
-from mayfly.edge import credentials, secret_address
-from mayfly.edge.credentials import Secret
+from mayfly.edge import credentials, webhook
 from mayfly.edge.faults import Refused
-from mayfly.edge.web import Web
 
 PIECE = 15.0  # seconds between two pieces of an answer
-TAKEN = (200, 201, 202, 203, 204)
 URGENT, USUAL, CALM = 5, 3, 2  # ntfy's priorities
 EVERYBODY = re.compile(r"(?<![\w.])@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
 SCHEMA = "mayfly.notice/1"
@@ -44,28 +41,21 @@ def send(target: Target, message: Message) -> None:
             body = {"text": f"*{_escaped(message.title)}*\n{_escaped(message.text)}"}
         case _:
             body = _document(message)
-    headers: dict[str, str | Secret] = {}
-    if target.token is not None:
-        token = credentials.read(target.token)
-        headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
-    whose = f'notify target "{target.name}"'
-    web = Web(address, f"the {way}", whose, keys=f"`{way}`", ca=target.ca)
-    try:
-        web.call(
-            *("POST", address, "take a notice"),
-            body=body,
-            headers=headers,
-            accept=TAKEN,
-            unread=TAKEN,
-            timeout=PIECE,
-        )
-    finally:
-        web.close()
+    webhook.post(
+        address,
+        body,
+        "take a notice",
+        key=way,
+        whose=f'notify target "{target.name}"',
+        token=target.token,
+        ca=target.ca,
+        timeout=PIECE,
+    )
 
 
 def _address(target: Target, way: Way) -> str:
     """Where it goes; one that is a secret is looked at only here."""
-    return secret_address.address(getattr(target, way), f'`{way}` of notify target "{target.name}"')
+    return webhook.address(getattr(target, way), f'`{way}` of notify target "{target.name}"')
 
 
 def _mail(target: Target, own: MailTarget, message: Message) -> None:
