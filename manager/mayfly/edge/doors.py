@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mayfly.core.model import Closing, Generation
-from mayfly.core.naming import is_generation
 from mayfly.edge import door_places
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.agent_folder import agent_folder
+from mayfly.edge.faults import Passing
 from mayfly.edge.gateway_control import rung
 from mayfly.edge.removal import remove_tree
 
@@ -38,9 +38,7 @@ class Doors:
 
     def path(self, generation: Generation) -> Path:
         """The directory of that agent; ``Refused`` where that is no generation."""
-        if not is_generation(generation):
-            raise Refused(f"{generation!r} is no generation of an agent")
-        return self.agents / generation
+        return agent_folder(self.agents, generation)
 
     def make(self, generation: Generation) -> Path:
         """Make a new agent's; what of it the agent gets. ``Passing`` where the disk does not take it."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.model import Generation
-from mayfly.edge.faults import Passing, Refused
+from mayfly.edge.agent_folder import agent_folder
+from mayfly.edge.faults import Passing
 from mayfly.edge.removal import remove_tree
 
 
@@ -24,9 +25,7 @@ class Figures:
 
     def path(self, generation: Generation) -> Path:
         """The directory of that agent; ``Refused`` where that is no generation."""
-        if not naming.is_generation(generation):
-            raise Refused(f"{generation!r} is no generation of an agent")
-        return self.root / generation
+        return agent_folder(self.root, generation)
 
     def make(self, generation: Generation) -> Path:
         """Make the directory for a new agent; ``Passing`` where the disk does not take it."""

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from mayfly.core import naming
 from mayfly.core.model import Exit, GateDeath, Generation, Witness
+from mayfly.edge.agent_folder import agent_folder
 from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.removal import remove_tree
 
@@ -57,9 +58,7 @@ class Witnesses:
 
     def path(self, generation: Generation) -> Path:
         """The directory of that agent; ``Refused`` where that is no generation."""
-        if not naming.is_generation(generation):
-            raise Refused(f"{generation!r} is no generation of an agent")
-        return self.root / generation
+        return agent_folder(self.root, generation)
 
     def make(self, generation: Generation) -> Path:
         """Make the directory for a new agent; ``Passing`` where the disk does not take it."""
