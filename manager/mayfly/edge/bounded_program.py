@@ -1,5 +1,6 @@
-"""Runs somebody else's program: bounded in time and in what is read of it, ended with all that it began.
+"""Runs somebody else's program, bounded in time and in what is read of it.
 
+One that takes too long is ended with all that it began; what one that ends by itself leaves behind goes on.
 It gets no terminal, no input and a session of its own. What it prints is read to its end, so that it is never
 held up, and the last line of it is what is told.
 """
@@ -66,13 +67,12 @@ def _last_line(printed: bytes) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
+    """Its whole group: what it began may outlive it."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with suppress(subprocess.TimeoutExpired):
             process.wait(GRACE)
-            if number == signal.SIGKILL:
-                return
 
 
 def told(what: str, ended: Ended) -> str:
