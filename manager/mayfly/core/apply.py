@@ -114,7 +114,7 @@ from mayfly.core.queue import followed, followers
 
 
 class _Draft:
-    """A memory being rewritten: its tables are copied when first touched."""
+    """A memory being rewritten: the large tables are copied at once, the others with each change."""
 
     def __init__(self, memory: Memory) -> None:
         self.agents = dict(memory.agents)
