@@ -290,7 +290,7 @@ def _own_reservation(
     if one is None:
         sentence = f"there is no reservation {command.reservation}: see `mayfly reservations`"
         return refusal(404, "no_such_reservation", sentence)
-    if not command.by.operator and one.uid != command.by.uid:
+    if not command.by.may_act_on(one.uid):
         sentence = f"reservation {one.id} is {one.owner}'s, not {command.by.name}'s"
         return refusal(403, "forbidden", sentence)
     return one
@@ -308,7 +308,7 @@ def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
             entry = at.memory.jobs.get(job)
             if entry is None:
                 over.append(job)
-            elif not command.by.operator and entry.uid != command.by.uid:
+            elif not command.by.may_act_on(entry.uid):
                 sentence = f"job {job} is not one of {command.by.name}'s"
                 return refusal(403, "forbidden", sentence)
             else:

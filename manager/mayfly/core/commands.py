@@ -27,6 +27,10 @@ class Caller:
     name: str  # the user's name, or "uid 1234" where it has none
     operator: bool = True  # may do everything; else submit, read, and end what is theirs
 
+    def may_act_on(self, uid: int | None) -> bool:
+        """Whether they may do something with what is that user's (``None``: nobody's, the operators')."""
+        return self.operator or (uid is not None and uid == self.uid)
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:

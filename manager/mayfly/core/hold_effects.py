@@ -53,12 +53,10 @@ def found(
 
 def _may(command: OfHolds, one: Found) -> bool:
     """Whether it is the caller's own."""
-    if command.by.operator:
-        return True
     if one.job is not None:
-        return one.job.uid == command.by.uid
+        return command.by.may_act_on(one.job.uid)
     hold = one.agent.hold if one.agent is not None else None
-    return hold is not None and hold.uid is not None and hold.uid == command.by.uid
+    return command.by.may_act_on(hold.uid if hold is not None else None)
 
 
 def _of_job(job_id: JobId, memory: Memory, named: Mapping[str, Members]) -> Found | Refusal:

@@ -492,7 +492,7 @@ class Control:
     ) -> Row:
         """A job as a list shows it: what it runs is for its owner and operators alone."""
         shown = {key: row.get(key) for key in JOB_KEYS}
-        if not caller.operator and row.get("uid") != caller.uid:
+        if not caller.may_act_on(row.get("uid")):
             shown |= {"command": None, "variant": None}  # it may have values of variables
         shown["held"] = holds.get(str(row["job"]))
         waits = row.get("state") == JobState.QUEUED
@@ -1008,7 +1008,7 @@ def _nothing_held() -> None:
 def _shown_run(caller: Caller, row: Row) -> Row:
     """A run as it is shown: what its commit says is for its owner and operators alone."""
     shown = {key: row.get(key) for key in RUN_KEYS}
-    if not caller.operator and row.get("uid") != caller.uid:
+    if not caller.may_act_on(row.get("uid")):
         shown["subject"] = None
     return _stamped(shown)
 
