@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
-from mayfly.core.host_hours import Hours, PeriodHours, by_period
+from mayfly.core.host_hours import Hours, Moment, Passage, PeriodHours, by_period
+from mayfly.core.idle_episodes import Asked, Seen, Watch
 from mayfly.core.idle_settings import IdleSettings
+from mayfly.core.idleness import Reason
 from mayfly.core.quantities import rfc3339
 from mayfly.service.usage_document import Wanted
 
@@ -14,9 +17,66 @@ SCHEMA = "mayfly.idle/1"
 HOUR = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was known at the last look, for whoever asks."""
+
+    watch: Watch
+    seen: Seen
+    at: Moment
+    asked: Asked | None = None
+    away: Passage | None = (
+        None  # the last time that the host was away, as far as this manager knows
+    )
+    hours: Hours = Hours()  # noqa: RUF009  frozen; since this manager started
+
+
 def unconfigured() -> dict[str, object]:
     """The document of a host about which nothing is done when it is idle."""
     return {"schema": SCHEMA, "configured": False}
+
+
+def configured(
+    settings: IdleSettings,
+    known: Known | None,
+    logins: Callable[[IdleSettings], Iterable[Reason]],
+) -> dict[str, object]:
+    """The document of one about which something is; ``known``: ``None`` before the first look. Asks for
+    ``logins``, which takes time.
+    """
+    told = {"schema": SCHEMA, "configured": True, "after": settings.after, "by": settings.way}
+    if known is None:
+        return {**told, "stage": None}
+    watch, at, asked = known.watch, known.at, known.asked
+
+    def wall(steady: float | None) -> str | None:
+        return None if steady is None else rfc3339(at.wall - at.awake + steady)
+
+    away = known.away
+    found = [*logins(settings)]
+    found += [one for one in (asked.vetoes if asked is not None else ()) if one not in found]
+    return {
+        **told,
+        "stage": watch.stage,
+        "idle_since": wall(watch.since),
+        "idle_seconds": round(at.awake - watch.since, 3) if watch.since is not None else None,
+        "due": wall(watch.due(settings)),
+        "reasons": [_told(one) for one in known.seen.reasons],
+        "vetoes": [_told(one) for one in found],
+        "asked": wall(asked.at) if asked is not None else None,
+        "still_open": known.seen.still_open or None,
+        "failure": watch.failure or None,
+        "tries": watch.tries,
+        "stayed": watch.spent,
+        "why": watch.why or None,
+        "away": None
+        if away is None
+        else {"since": rfc3339(away.begin), "seconds": round(away.away, 3), "how": away.how},
+    }
+
+
+def _told(reason: Reason) -> dict[str, str]:
+    return {"kind": reason.kind, "text": reason.text}
 
 
 class IdleHost(Protocol):

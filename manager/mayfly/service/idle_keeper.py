@@ -25,14 +25,14 @@ from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.idleness import CLOSER, Reason, is_activity, reasons, still_open, wanted_at
 from mayfly.core.memory import Memory
 from mayfly.core.model import Condition, HostSpec
-from mayfly.core.quantities import rfc3339
 from mayfly.core.state import State
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_of_host import IdleRecord, Kept
 from mayfly.edge.idle_call import Call, login_vetoes, pause_host, vetoes
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.moments import moment
-from mayfly.service.idle_document import SCHEMA, unconfigured
+from mayfly.service import idle_document
+from mayfly.service.idle_document import Known
 from mayfly.service.pending_command import Send, ask
 
 LOOK = 1.0  # seconds between two looks
@@ -53,20 +53,6 @@ class Outside:
 
 
 OUTSIDE = Outside()
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What was known at the last look, for whoever asks."""
-
-    watch: Watch
-    seen: Seen
-    at: Moment
-    asked: Asked | None = None
-    away: Passage | None = (
-        None  # the last time that the host was away, as far as this manager knows
-    )
-    hours: Hours = Hours()  # noqa: RUF009  frozen; since this manager started
 
 
 class IdleKeeper:
@@ -146,38 +132,10 @@ class IdleKeeper:
 
     def document(self) -> Mapping[str, object]:
         """What ``mayfly idle --json`` prints; asks who is logged in."""
-        settings, known = self._host.idle, self._known
+        settings = self._host.idle
         if settings is None:
-            return unconfigured()
-        told = {"schema": SCHEMA, "configured": True, "after": settings.after, "by": settings.way}
-        if known is None:
-            return {**told, "stage": None}
-        watch, at, asked = known.watch, known.at, known.asked
-
-        def wall(steady: float | None) -> str | None:
-            return None if steady is None else rfc3339(at.wall - at.awake + steady)
-
-        away = known.away
-        found = [*self._outside.logins(settings)]
-        found += [one for one in (asked.vetoes if asked is not None else ()) if one not in found]
-        return {
-            **told,
-            "stage": watch.stage,
-            "idle_since": wall(watch.since),
-            "idle_seconds": round(at.awake - watch.since, 3) if watch.since is not None else None,
-            "due": wall(watch.due(settings)),
-            "reasons": [_told(one) for one in known.seen.reasons],
-            "vetoes": [_told(one) for one in found],
-            "asked": wall(asked.at) if asked is not None else None,
-            "still_open": known.seen.still_open or None,
-            "failure": watch.failure or None,
-            "tries": watch.tries,
-            "stayed": watch.spent,
-            "why": watch.why or None,
-            "away": None
-            if away is None
-            else {"since": rfc3339(away.begin), "seconds": round(away.away, 3), "how": away.how},
-        }
+            return idle_document.unconfigured()
+        return idle_document.configured(settings, self._known, self._outside.logins)
 
     # -- the thread --
 
@@ -359,7 +317,3 @@ class IdleKeeper:
     def _publish(self, seen: Seen) -> None:
         assert self._last is not None
         self._known = Known(self._watch, seen, self._last, self._asked, self._away, self._hours)
-
-
-def _told(reason: Reason) -> dict[str, str]:
-    return {"kind": reason.kind, "text": reason.text}
