@@ -22,9 +22,8 @@ class Found:
     engine_version: str = ""
     runtimes: tuple[str, ...] = ()
     gpus: int = 0  # by device files
-    refused: str | None = (
-        None  # why a socket that answers cannot be used; None: there is no such socket
-    )
+    # why a socket that answers cannot be used; None: there is no such socket
+    refused: str | None = None
 
     @property
     def nvidia(self) -> bool:

@@ -147,9 +147,8 @@ def _cordon(cordoned: Row, now: float) -> str:
     if by := text(cordoned.get("by")):
         sentence += f" by {by}"
     if (until := seconds(cordoned.get("until"))) is not None:
-        unit = (
-            60 if until - now > 60 else 1
-        )  # seconds: to whole minutes, and in the last one exactly
+        # seconds: to whole minutes, and in the last one exactly
+        unit = 60 if until - now > 60 else 1
         sentence += f", {spoken_age(math.ceil((until - now) / unit) * unit)} left"
     if reason := text(cordoned.get("note")):
         sentence += f": {reason}"

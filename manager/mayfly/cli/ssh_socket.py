@@ -35,9 +35,8 @@ from mayfly.core.plain_text import clean, shortened
 from mayfly.core.quantities import whole_number
 
 SSH = "ssh"
-RELAY = (
-    "mayfly relay"  # what is run there; a key may be bound to it (`command=` of authorized_keys)
-)
+# what is run there; a key may be bound to it (`command=` of authorized_keys)
+RELAY = "mayfly relay"
 CONNECT = 10  # seconds for ssh to reach a box, where its configuration says none
 LOGIN = 15.0  # seconds more, until the relay there has greeted
 QUESTIONS = 120.0  # the same where ssh may ask a person: a server gives them as long

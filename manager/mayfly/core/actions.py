@@ -177,9 +177,8 @@ class Dismiss:
     pool: PoolName
     registration: str
     reason: str
-    keep: bool = (
-        False  # the entry stays for the slot's next agent; the ended one's key opens nothing more
-    )
+    # the entry stays for the slot's next agent; the ended one's key opens nothing more
+    keep: bool = False
 
     @property
     def subject(self) -> Subject:

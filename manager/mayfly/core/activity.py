@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-CROWDED = (
-    4096  # connections in the engine's table from which each container takes noticeably longer
-)
+# connections in the engine's table from which each container takes noticeably longer
+CROWDED = 4096
 OF_ONE = 1024  # of these, that one agent has before it is one of those who crowd it
 BUSY = 40.0  # processes a second for each processor of the host, from which on somebody looks whose they are
 

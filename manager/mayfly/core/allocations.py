@@ -34,9 +34,8 @@ from mayfly.core.slurm_request import SPARE, SlurmRequest
 
 PREFIX = "mayfly"
 QUEUED = frozenset({"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
-UNSEEN = (
-    60.0  # seconds until an allocation that was asked for and is in no queue is asked for again
-)
+# seconds until an allocation that was asked for and is in no queue is asked for again
+UNSEEN = 60.0
 TOLD_AFTER = 10.0  # seconds of waiting after which it is told for what
 RARELY = 60.0  # seconds between looks where no pool says how often
 RESTING = 6  # times as long is it between them while nothing is asked for

@@ -21,17 +21,15 @@ class Capabilities:
     claims: str = ""
     networks: bool = True  # each pool may have a network of its own
     freezes: bool = True  # all processes of a container may be stopped where they are, and go on
-    weighs: bool = (
-        True  # what a running container counts for where processors are short may be changed
-    )
+    # what a running container counts for where processors are short may be changed
+    weighs: bool = True
     sandbox: bool = True  # a network namespace can be kept for a slot, and looked into
     unkept: str = ""  # why none can; "": nobody said
     on_this_host: bool = True  # its containers see this host's directories, processes and GPUs
     keeps_files: bool = True  # the files of a container that has ended can be had
     starts_again: bool = True  # a container that has ended may be started once more, as it was left
-    gateway: bool = (
-        True  # agents may have containers of their own, by a gateway that stands before it
-    )
+    # agents may have containers of their own, by a gateway that stands before it
+    gateway: bool = True
     # seconds within which it has a container at its gate, where its image may have to be fetched first; None:
     # as for every engine
     preparing: float | None = None

@@ -28,9 +28,8 @@ SLOW = 20.0  # seconds without an answer after which that is a condition
 # Of a list, or of the question whether it answers: with the pause before it, told within half a minute. A
 # list of many calls, which is had less often, may take longer.
 SLOW_LIST = 10.0
-LONG_LIST = (
-    6.0  # so many times as long as that at the most from one list to the next of a few calls
-)
+# so many times as long as that at the most from one list to the next of a few calls
+LONG_LIST = 6.0
 KNOCK = 18.0  # seconds since it was asked last after which a service is asked whether it answers
 FRESH = 8.0  # seconds for which its answer is news enough to begin a long list
 FORGOTTEN = 900.0  # seconds after which an answer is not waited for any more
@@ -88,9 +87,8 @@ class Contact:
     """One pool's service."""
 
     due: float  # when it is asked next who is there
-    interval: float = (
-        0.0  # seconds between two such questions at rest, as it wants it; 0: not known
-    )
+    # seconds between two such questions at rest, as it wants it; 0: not known
+    interval: float = 0.0
     asked: float | None = None  # since when the answer is awaited; None: it is not
     began: float = 0.0  # when it was asked last who is there
     knocked: float = 0.0  # when it was asked last whether it answers

@@ -21,9 +21,8 @@ GRACE = 8.0  # seconds for a client to come back by itself once its service has
 TOGETHER = 4  # agents of one pool that are replaced at the same time
 REACH = 120.0  # seconds after which a client tells of no call any more that was made in the outage
 MUTE = 60.0  # seconds without any answer after which clients hang that have said nothing of it
-OVER = (
-    900.0  # seconds after a return in which its clients' calls of before have ended by themselves
-)
+# seconds after a return in which its clients' calls of before have ended by themselves
+OVER = 900.0
 
 
 @dataclass(frozen=True, slots=True)

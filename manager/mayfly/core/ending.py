@@ -24,9 +24,8 @@ from mayfly.core.slots import DEADLINES, overdue, within
 LETTING_GO = DEADLINES[Phase.ENDING].seconds or 60.0  # seconds for a service to let go of an agent
 HUNG = 6.0  # seconds for a client whose calls hang to heed each signal
 SELF_REMOVAL = 20.0  # seconds for the Engine to remove an ended container by itself
-OUTPUT_WAIT = (
-    300.0  # seconds that an ended container stays at most until all of its output is on disk
-)
+# seconds that an ended container stays at most until all of its output is on disk
+OUTPUT_WAIT = 300.0
 RESULTS_WAIT = 600.0  # seconds that it stays at most until what its job's owner wants of it is kept
 OUTPUTS_AWAITED = 8  # ended containers of one slot that stay for either
 # Of these nothing is waited for: no call that hangs, no report of a job that its service has ended, and none

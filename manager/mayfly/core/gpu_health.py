@@ -39,9 +39,8 @@ class Process:
     memory: int | None  # bytes; None: NVML did not say
     container: ContainerId | None = None  # None: on the host itself
     gone: bool = False  # there is no such process any more, and the driver still counts it
-    agent: Generation | None = (
-        None  # whose containers it is among; None: of none that may have some
-    )
+    # whose containers it is among; None: of none that may have some
+    agent: Generation | None = None
     command: str = ""  # how it was called, cut and printable; "": not known
     age: float | None = None  # seconds; None: not known
     uid: int | None = None  # whose it is; None: not known
@@ -134,9 +133,8 @@ class Ours:
     """Whose processes are no stranger's."""
 
     containers: AbstractSet[ContainerId] = frozenset()  # agents', all that there ever were
-    standing: AbstractSet[ContainerId] = (
-        frozenset()
-    )  # that may hold a GPU now: of who waits or works
+    # that may hold a GPU now: of who waits or works
+    standing: AbstractSet[ContainerId] = frozenset()
     # Agents that could have containers of their own, ever, and in which slots they were.
     makers: Mapping[Generation, SlotName] = field(default_factory=dict)
     alive: AbstractSet[Generation] = frozenset()  # of these, who has not ended

@@ -55,9 +55,8 @@ PROBE_AGAIN = 5.0  # seconds after the Engine could not run one
 RECHECK_EVERY = 0.25  # seconds between looks at GPUs that a job has not left yet
 PACE_AT_WORK = 2.0  # seconds between looks while jobs compute: what their use is told from
 PACE = 10.0
-REMEMBERED = (
-    4096  # agents with GPUs whose processes, once they have ended, are told from a stranger's
-)
+# agents with GPUs whose processes, once they have ended, are told from a stranger's
+REMEMBERED = 4096
 LATE = 5.0  # seconds after which what is awaited is reported as late
 _Name = TypeVar("_Name", ContainerId, Generation)
 

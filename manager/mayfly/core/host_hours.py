@@ -15,9 +15,8 @@ from typing import Literal
 from mayfly.core.usage_report import Period
 
 QUARTER = 900  # seconds: the zones of the world begin their days at such times
-SUSPENDED = (
-    2.0  # seconds that the clocks are apart by after a suspension; less is a clock being slewed
-)
+# seconds that the clocks are apart by after a suspension; less is a clock being slewed
+SUSPENDED = 2.0
 FROZEN = 30.0  # seconds without a look after which a host that was to go was away
 LONGEST = 366 * 86400.0  # seconds that a host may have been away: more is a clock that was wrong
 

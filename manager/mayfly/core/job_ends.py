@@ -11,9 +11,8 @@ from mayfly.core.model import Cause, DoomReason
 from mayfly.core.outcomes import End
 from mayfly.core.quantities import spoken_size
 
-SIGNALLED = (
-    128  # plus a signal's number: the code of a process that was ended by it, as shells have it
-)
+# plus a signal's number: the code of a process that was ended by it, as shells have it
+SIGNALLED = 128
 SHM = 64 * 1024 * 1024  # bytes of shared memory where nothing is said
 NOT_RUN = {126: "its command could not be run", 127: "its command was not found"}
 

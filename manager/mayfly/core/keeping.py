@@ -26,9 +26,8 @@ from mayfly.core.slots import (
 
 NO_NETWORK = "the sandbox that it is in is gone, or not clean"
 TAKEN_BACK = "its service has ended its job: cancelled there, over a limit, or its entry deleted"
-INTERRUPTED_GRACE = (
-    2.0  # seconds for a launcher to say that a gate opened by a dead manager is open
-)
+# seconds for a launcher to say that a gate opened by a dead manager is open
+INTERRUPTED_GRACE = 2.0
 
 
 def keep(

@@ -10,9 +10,8 @@ import json
 import shlex
 from collections.abc import Sequence
 
-COMMAND_KEPT = (
-    2048  # bytes of JSON: with it the row of an ended job has room in one page of the state file
-)
+# bytes of JSON: with it the row of an ended job has room in one page of the state file
+COMMAND_KEPT = 2048
 TEXT_KEPT = 2000  # characters
 SHOWN = 160  # characters of a command in a list
 _MARK = 64  # of the bytes of a command: more than its mark ever has

@@ -77,9 +77,8 @@ from mayfly.core.taking_in import Draft
 
 OPENING_MOST = 1.0  # seconds between looks at the witness of a gate that stays shut
 ROUNDS = 12  # of noticing and deciding in one step; each has a cause in the one before
-STRIDE = (
-    7_368_787  # neither even nor a multiple of 3: every noise comes once before any comes again
-)
+# neither even nor a multiple of 3: every noise comes once before any comes again
+STRIDE = 7_368_787
 
 
 @dataclass(frozen=True, slots=True)

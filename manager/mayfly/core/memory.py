@@ -102,9 +102,8 @@ class Agent:
     ready: float | None = None  # it said that it waits at its gate
     enrolled: float | None = None  # the service gave what it needs
     enrolled_by_run: str | None = None  # the run of the manager that holds what the service gave
-    registration: str | None = (
-        None  # the service's id of it; None: not known, or the service gives none
-    )
+    # the service's id of it; None: not known, or the service gives none
+    registration: str | None = None
     registered: str | None = None  # its name at the service
     dismissed: bool = False  # the service has let go of it
     cordoned_there: bool = False  # its service gives it no new job
@@ -127,12 +126,10 @@ class Agent:
     # Persons who were let in beside its job, until what they started has ended.
     attached: tuple[Visit, ...] = ()
     results: float | None = None  # when it was recorded what came of that; None: not yet
-    memory: int | None = (
-        None  # bytes that it may have; None: no limit, or made by an earlier Mayfly
-    )
-    shm: int | None = (
-        None  # bytes of shared memory; None: as many as the engine gives, or not known
-    )
+    # bytes that it may have; None: no limit, or made by an earlier Mayfly
+    memory: int | None = None
+    # bytes of shared memory; None: as many as the engine gives, or not known
+    shm: int | None = None
     # what its engine gave it by its own choice, as far as it has said so: UUIDs, or what else names a device
     devices: tuple[str, ...] = ()
     asked_image: str | None = None  # the image by name, where a job asked for it; None: the pool's
@@ -250,9 +247,8 @@ class SlotMemory:
     trials: int = 0  # refused in a row
     held_with: str = ""  # the fingerprint of the agent that was refused
     reason: str = ""  # of the last cooling
-    failing_since: float | None = (
-        None  # the first young death of those in a row; None: there is none
-    )
+    # the first young death of those in a row; None: there is none
+    failing_since: float | None = None
     failed_run: FailedRun | None = None  # None: its last job succeeded, or it has had none
     vacant_since: float | None = None
     left: tuple[str, ...] = ()  # the GPUs that its agent had which went then
@@ -299,9 +295,8 @@ class Job:
     image: str | None = None  # by name, of its agent; None: its pool's own
     # by name, of the container that it runs in; None: it runs in its agent itself
     container: str | None = None
-    hold: HoldWish | None = (
-        None  # its container is held when it has ended; None: where its pool says so
-    )
+    # its container is held when it has ended; None: where its pool says so
+    hold: HoldWish | None = None
 
     @property
     def brings(self) -> bool:

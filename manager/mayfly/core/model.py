@@ -115,9 +115,8 @@ class DoomReason(StrEnum):
     OLD = "old"  # stood at its gate for too long
     MISSED = "missed"  # a phase's deadline passed
     INTERRUPTED = "interrupted"  # its gate was being opened when the manager died
-    UNOPENED = (
-        "unopened"  # opening its gate failed, as far as is known: it may have opened all the same
-    )
+    # opening its gate failed, as far as is known: it may have opened all the same
+    UNOPENED = "unopened"
     REFUSED = "refused"  # its service does not let it in
     UNWANTED = "unwanted"  # no slot has room for it
     SURPLUS = "surplus"  # its service has no job for it
@@ -280,9 +279,8 @@ class PoolSecurity:
 class DeviceKind:
     """Which GPUs a pool's are, where the engine picks them and has several kinds."""
 
-    gpu_resource: str | None = (
-        None  # by what they are counted; None: they are not, or as everywhere
-    )
+    # by what they are counted; None: they are not, or as everywhere
+    gpu_resource: str | None = None
     device_class: str | None = None  # what they are claimed from; None: not, or as everywhere
     device_selector: str | None = None  # which of that; None: any, or as everywhere
 
@@ -658,12 +656,10 @@ class Desired:
     obstacles: Mapping[SlotName, str] = field(
         default_factory=dict
     )  # the sentence that holds a slot
-    image_blocked: frozenset[SlotName] = (
-        frozenset()
-    )  # the sentence is about their image alone: who stands ready stays
-    undetermined: frozenset[SlotName] = (
-        frozenset()
-    )  # image, GPUs or mounts are not known (yet): neither fit nor unfit
+    # the sentence is about their image alone: who stands ready stays
+    image_blocked: frozenset[SlotName] = frozenset()
+    # image, GPUs or mounts are not known (yet): neither fit nor unfit
+    undetermined: frozenset[SlotName] = frozenset()
     # slots whose GPUs are not theirs now, and what for: no agent is made for them
     awaiting: Mapping[SlotName, str] = field(default_factory=dict)
     # of images that jobs ask for and their pool allows; left out: not looked at yet
@@ -885,9 +881,8 @@ class ClocksSeen:
     """How one GPU fared while its clocks were locked."""
 
     uuid: str
-    low: int | None = (
-        None  # MHz of its processors, at the least and at the most; None: not looked at
-    )
+    # MHz of its processors, at the least and at the most; None: not looked at
+    low: int | None = None
     high: int | None = None
     throttled: tuple[str, ...] = ()  # what slowed it down, as far as it was seen, each once
     began: int | None = None  # degrees Celsius; None: not known
@@ -920,9 +915,8 @@ class World:
         default_factory=dict
     )  # since when looks show its container there and not running
     outputs_kept: frozenset[Generation] = frozenset()  # all that they printed is on disk
-    unsure: frozenset[Generation] = (
-        frozenset()
-    )  # whose container may be there, whatever a look showed
+    # whose container may be there, whatever a look showed
+    unsure: frozenset[Generation] = frozenset()
     last_words: Mapping[Generation, str] = field(default_factory=dict)  # of who died at its gate
     absent: Mapping[Generation, float] = field(
         default_factory=dict

@@ -15,9 +15,8 @@ HOST_ID_LENGTH = 12
 FIGURES = "figures"  # the directory of all agents' figures, in that of the state
 WITNESSES = "agents"  # the directory of all witnesses, in that of the state
 GATEWAY = "gateway"  # the directory of all doors, in that of the state
-BELONGING = (
-    "mf-"  # begins the names of what agents have made, and of what stands beside them for that
-)
+# begins the names of what agents have made, and of what stands beside them for that
+BELONGING = "mf-"
 WORK = "work"
 SHORT_ID = 12
 REGISTERED_LENGTH = 64  # HOST-POOL-N-GENERATION at a service

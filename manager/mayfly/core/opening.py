@@ -29,9 +29,8 @@ from mayfly.core.reserving import job_of
 from mayfly.core.slots import Tenancy, cooling, still_ending, trial_due, within
 from mayfly.core.unseen_ends import on_its_gpus
 
-RENAME_AFTER = (
-    5.0  # seconds at work after which an agent gets its slot's name, if it has not got it yet
-)
+# seconds at work after which an agent gets its slot's name, if it has not got it yet
+RENAME_AFTER = 5.0
 Leased = Mapping[str, Sequence[Agent]]  # who may be at work on each GPU
 EVERY_GATE: Mapping[PoolName, int] = MappingProxyType({})
 

@@ -49,6 +49,5 @@ class Outcome:
     cause: Cause | None = None
     job: JobState | None = None  # None: not a job of the embedded queue, or it never ran
     detail: str = ""
-    succeeded: bool | None = (
-        None  # its job, by what was told; None: it had none, or nothing was told
-    )
+    # its job, by what was told; None: it had none, or nothing was told
+    succeeded: bool | None = None

@@ -33,9 +33,8 @@ FREED = 90.0  # seconds after which a roster that shows a busy agent without its
 
 OTHERS = 500  # entries of no agent of ours that are looked at; the others are once those are gone
 
-BUSY_WITHOUT_JOB = (
-    300.0  # seconds that a service may list an agent as busy whose client reports no job
-)
+# seconds that a service may list an agent as busy whose client reports no job
+BUSY_WITHOUT_JOB = 300.0
 
 
 def confirmations(memory: Memory, world: World, now: float) -> Iterator[Fact]:

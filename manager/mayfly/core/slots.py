@@ -71,9 +71,8 @@ TRIAL_MOST = 300.0
 HOLD_NOTE = "held for a person"  # where nobody has said the time of day
 SHORT_IMAGE = len("sha256:") + 12
 UNKNOWN_PROVIDER = "unknown"  # of a pool that the configuration no longer has
-UNSEEN_MARGIN = (
-    15.0  # seconds in which a host hears that it is to end an agent, and kills it at last
-)
+# seconds in which a host hears that it is to end an agent, and kills it at last
+UNSEEN_MARGIN = 15.0
 CLOCK_SLACK = 5.0  # seconds that clocks, read one after the other, may disagree
 
 

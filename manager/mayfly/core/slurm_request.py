@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-MARGIN = (
-    900.0  # seconds beyond a job's longest that an allocation is asked for, so that several fit
-)
+# seconds beyond a job's longest that an allocation is asked for, so that several fit
+MARGIN = 900.0
 SPARE = 120.0  # seconds beyond a job's longest that are left at the least when its gate is opened
 
 # What else of salloc's options may be said. None of them names another node, job, user or number of GPUs.

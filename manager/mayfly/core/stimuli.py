@@ -310,14 +310,12 @@ class ActionDone:
     registered: str | None = None  # its name at the service; None: likewise
     busy: bool = False  # its service says that the agent runs a job, and left it alone
     unclean: bool = False  # something was left in the sandbox; of an Open: nothing was written
-    unbrought: str = (
-        ""  # of an Open: why the job's own files are not there, and nothing was written
-    )
+    # of an Open: why the job's own files are not there, and nothing was written
+    unbrought: str = ""
     results: Results = NOTHING_TAKEN  # of a TakeResults
     acquired: tuple[int, ...] = ()  # of an AcquireJobs: those that are ours
-    at_fault: Unbrought | None = (
-        None  # what about those files is why; None: the Engine's or a disk's failure
-    )
+    # what about those files is why; None: the Engine's or a disk's failure
+    at_fault: Unbrought | None = None
     clocks: ClocksHandled | None = None  # of a LockClocks or an UnlockClocks
 
 

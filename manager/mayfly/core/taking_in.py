@@ -138,9 +138,8 @@ from mayfly.core.throttle import (
 )
 from mayfly.core.waiting import idle_slot
 
-OPENING = (
-    0.02  # seconds between looks at the witness of a gate that was written and is not yet open
-)
+# seconds between looks at the witness of a gate that was written and is not yet open
+OPENING = 0.02
 BUSY_REST = 60.0  # seconds before a service that would not let go of a busy agent is asked again
 LOOKS_OWED = 2  # the first may have begun before the Engine's events turned
 NAME_REST = 10.0  # seconds until a slot's name that somebody else has is tried again

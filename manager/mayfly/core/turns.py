@@ -22,14 +22,12 @@ from mayfly.core.facts import AgentExited, Fact, TurnAwaited, TurnEnded, TurnWai
 from mayfly.core.memory import NO_TURNS, Agent, Memory
 from mayfly.core.model import PoolName, PoolSpec, SlotName
 
-AHEAD = (
-    60.0  # seconds that a turn counts at once: of GPUs that get free together one pool has not all
-)
+# seconds that a turn counts at once: of GPUs that get free together one pool has not all
+AHEAD = 60.0
 LEAST = 1.0  # seconds that the shortest turn counts
 ENDING = 3600.0  # seconds in which a job has ended that was told to
-DAY = (
-    86400.0  # seconds that a job lasts at the most, as far as accounts go, where nothing limits it
-)
+# seconds that a job lasts at the most, as far as accounts go, where nothing limits it
+DAY = 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,8 @@ class Seat:
     ready: bool = True  # its agent stands at its gate, and sees its GPUs
     # a job is promised to this slot and to no other: its agent is enrolled for one, or it is booked
     promised: bool = False
-    begun: bool = (
-        False  # its turn has begun already: its service has given, or gives, its agent a job
-    )
+    # its turn has begun already: its service has given, or gives, its agent a job
+    begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,8 @@ from mayfly.edge.lasting_thread import begun
 CONNECT_TIMEOUT = 10.0  # for each address of a name
 NUMERIC = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 CALL_TIMEOUT = 60.0  # for an exchange as a whole
-LARGEST_REPLY = (
-    1024 * 1024
-)  # bytes, unpacked; a page of a hundred entries of any service is a tenth of it
+# bytes, unpacked; a page of a hundred entries of any service is a tenth of it
+LARGEST_REPLY = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

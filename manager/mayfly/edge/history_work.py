@@ -11,9 +11,8 @@ from mayfly.core.lifetime import began_at
 from mayfly.core.model import Phase, UseOf
 from mayfly.core.usage_report import Work
 
-PIECE = (
-    2000  # agents at once: a long history is not in memory, and no reader keeps the log from ending
-)
+# agents at once: a long history is not in memory, and no reader keeps the log from ending
+PIECE = 2000
 # All of a life in one call, since SQLite reads its text anew for each.
 _WORK = (
     "SELECT lives.rowid AS number, lives.exited, lives.generation, lives.pool,"

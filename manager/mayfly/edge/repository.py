@@ -23,9 +23,8 @@ from mayfly.edge.faults import Refused
 from mayfly.edge.lock_file import locked
 
 SECONDS = 120.0
-SAID_MAX = (
-    64 * 1024 * 1024
-)  # bytes of one answer: a few kilobytes of trees can name files without end
+# bytes of one answer: a few kilobytes of trees can name files without end
+SAID_MAX = 64 * 1024 * 1024
 FILE_MAX = 1024 * 1024  # bytes of a file that is read
 TOLD_MAX = 64 * 1024  # bytes of its complaints
 NOTES = "refs/notes/mayfly"

@@ -16,9 +16,8 @@ ENTRIES = 2_000  # of a list that has no pages
 # Of a list over all of its pages. In memory it takes ten times the room.
 PAGES_MOST, ENTRIES_MOST, SIZE_MOST = 500, 10_000, 8 * 1024 * 1024
 STALE_MOST = 100  # of them that bring nothing new
-INNER_MOST = (
-    50_000  # objects and lists of one page; the largest that a service sends has some thousands
-)
+# objects and lists of one page; the largest that a service sends has some thousands
+INNER_MOST = 50_000
 
 
 def mapping(value: object) -> Mapping[str, object]:

@@ -81,13 +81,11 @@ class EngineFacts:
     kernel: tuple[int, ...] = ()
     storage_driver: str = ""
     places: tuple[str, ...] = ()  # where it writes: its own files, images, writable layers
-    recursive_read_only: bool = (
-        False  # a read-only mount is so also where something is mounted in it
-    )
+    # a read-only mount is so also where something is mounted in it
+    recursive_read_only: bool = False
     remaps_users: bool = False  # a number in a container is another one on the host
-    self_removal: Condition | None = (
-        None  # why containers must not remove themselves; None: they may
-    )
+    # why containers must not remove themselves; None: they may
+    self_removal: Condition | None = None
     restart: Condition | None = None  # what a restart of it costs; None: nothing
     # to how many networks it can give addresses; None: that has no bound, or nobody knows
     address_ranges: int | None = None

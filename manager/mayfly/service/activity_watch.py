@@ -30,9 +30,8 @@ CLOSE = 0.5  # while there is something to see
 ENGINE_KEPT = 30.0  # seconds after which the engine's process is asked for again
 IN_TURN = 4  # of those that wait at their gates, at each look: most begin nothing, and there may be hundreds
 FEW = 25  # processes that are not worth a word
-LASTING = (
-    90.0  # seconds that agents are looked at then: as long as one may be frozen, and begin again
-)
+# seconds that agents are looked at then: as long as one may be frozen, and begin again
+LASTING = 90.0
 
 
 class Served(Protocol):

@@ -55,9 +55,8 @@ KILLED = 137
 SOON = 2.0  # seconds for what the Engine is about to know
 BEGINNING = 15.0  # seconds for what it starts to begin
 UNREAD = 30.0  # seconds that a client may take nothing of what there is for it
-HELD = (
-    128 * 1024
-)  # bytes that are held for an end that does not take them; then the other one waits
+# bytes that are held for an end that does not take them; then the other one waits
+HELD = 128 * 1024
 TURN = 0.5  # seconds between two looks at the clock
 # Both ways together: what goes through is carried by the manager and the engine, as what a job prints.
 RATE = 8 * 1024 * 1024  # bytes a second
@@ -65,9 +64,8 @@ BURST = 1.0  # seconds of that at once
 RESIZED = 0.1  # seconds between two sizes of a terminal that the engine is told
 RECORDING = 5.0  # seconds for the loop to record that one has ended
 ENDING = 15.0  # seconds for what it has started to end
-THAWED = (
-    20.0  # seconds that one waits at most to be let in to a job that is frozen for what it prints
-)
+# seconds that one waits at most to be let in to a job that is frozen for what it prints
+THAWED = 20.0
 COMING_UP = 15.0  # seconds that one waits for a held container that is about to be started
 AGAIN = 0.1  # seconds between two tries to do something in such a one
 LEFT_AGAIN = 1.0  # seconds between two tries to end what an earlier manager has left

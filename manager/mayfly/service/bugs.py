@@ -27,9 +27,8 @@ class Bug:
     error: str  # its type and its words
     trace: str
     thread: str | None = None  # the thread that it ended; None: the thread goes on
-    starved: bool = (
-        False  # no bug: no file descriptor or thread was to be had, which is told elsewhere
-    )
+    # no bug: no file descriptor or thread was to be had, which is told elsewhere
+    starved: bool = False
 
 
 def bug(where: str, error: BaseException, *, thread: str | None = None) -> Bug:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-JUMP = (
-    2.0  # seconds between wall and steady clock that count as a jump; less is a clock being slewed
-)
+# seconds between wall and steady clock that count as a jump; less is a clock being slewed
+JUMP = 2.0
 
 
 class Clock:

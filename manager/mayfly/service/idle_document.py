@@ -25,9 +25,8 @@ class Known:
     seen: Seen
     at: Moment
     asked: Asked | None = None
-    away: Passage | None = (
-        None  # the last time that the host was away, as far as this manager knows
-    )
+    # the last time that the host was away, as far as this manager knows
+    away: Passage | None = None
     hours: Hours = Hours()  # noqa: RUF009  frozen; since this manager started
 
 

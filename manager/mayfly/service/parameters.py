@@ -31,9 +31,8 @@ CUDA = re.compile(r"[0-9]{1,3}\.[0-9]{1,3}")
 IMAGE_MAX = 255
 ARGV_BYTES = 256 * 1024
 ENV_BYTES = 256 * 1024
-ONE_BYTES = (
-    128 * 1024
-)  # of one argument, or one variable with its name: the kernel's MAX_ARG_STRLEN
+# of one argument, or one variable with its name: the kernel's MAX_ARG_STRLEN
+ONE_BYTES = 128 * 1024
 
 
 class BadRequest(Exception):

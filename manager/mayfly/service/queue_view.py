@@ -28,9 +28,8 @@ from mayfly.core.submitting import entries
 from mayfly.core.taking_turns import waits_for
 from mayfly.service import reservation_document
 
-KEPT = (
-    1.0  # seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
-)
+# seconds: shares fade by the hour, and change no order meanwhile that anybody would miss
+KEPT = 1.0
 NEVER_GIVEN = JobId("-")  # the id of a job that is not there: none begins so
 COMPARED = 500  # sorts of jobs whose runs are looked up for one answer
 

@@ -21,9 +21,8 @@ LABEL_BELONGS_HOST = "io.mayfly.belongs.host"
 LABEL_BELONGS_SEAL = "io.mayfly.belongs.seal"
 # Where a container's published ports are kept, as JSON: a gateway that is started anew has to know them.
 LABEL_PORTS = "io.mayfly.belongs.ports"
-LABEL_IMAGE = (
-    "io.mayfly.belongs.image"  # how the client named a container's image, which goes out by its id
-)
+# how the client named a container's image, which goes out by its id
+LABEL_IMAGE = "io.mayfly.belongs.image"
 LABEL_DEFAULT = "io.mayfly.belongs.default"  # of the network that stands for Docker's own
 RESERVED = "io.mayfly."  # what labels of clients must not begin with, and are never shown
 

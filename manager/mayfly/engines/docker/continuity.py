@@ -30,9 +30,8 @@ class Continuity:
 
     log_size: int  # of one file
     received: int = 0
-    anchor: bytes = (
-        b""  # the time of the frame up to which nothing is missing, as the Engine has it
-    )
+    # the time of the frame up to which nothing is missing, as the Engine has it
+    anchor: bytes = b""
     window: int = 0  # received since
     paused: bool = False  # there was a pause since, long enough to fill a file
     asked: bool = False  # the log is being asked for a frame

@@ -80,9 +80,8 @@ class _Held:
     """What is known of a holder."""
 
     process: int  # its first
-    empty: Counts | None = (
-        None  # as long as these are the same, it is; None: it was not yet seen to be
-    )
+    # as long as these are the same, it is; None: it was not yet seen to be
+    empty: Counts | None = None
     sent: int | None = None  # packets that had left it when it was last watched; None: it was not
 
 

@@ -29,9 +29,8 @@ from mayfly.engines.kubernetes.manifest import CONTAINER
 IN, OUT, ERROR, END, SIZE, CLOSED = 0, 1, 2, 3, 4, 255
 V5, V4 = "v5.channel.k8s.io", "v4.channel.k8s.io"
 PIECE = 32 * 1024
-READ = (
-    64 * 1024
-)  # bytes after which whoever reads a process's streams is asked whether more is wanted
+# bytes after which whoever reads a process's streams is asked whether more is wanted
+READ = 64 * 1024
 MESSAGES = 64  # as many, where they are small
 # Of an attachment, and of a command (findContainer of pkg/kubelet/kubelet_pods.go asks for those that run). A
 # kubelet that does not know the pod yet says another thing.

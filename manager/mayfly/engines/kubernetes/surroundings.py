@@ -19,9 +19,8 @@ from mayfly.engines.kubernetes.manifest import SELECTOR
 from mayfly.engines.kubernetes.pods import trouble_of
 from mayfly.engines.protocol import Finding, Gone
 
-APART = (
-    5.0  # seconds by which two clocks may differ; what a server says of its own has whole seconds
-)
+# seconds by which two clocks may differ; what a server says of its own has whole seconds
+APART = 5.0
 TOLD = 6  # of what there may be many
 # An amount, and its suffixes (k8s.io/apimachinery/pkg/api/resource, "Quantity").
 _AMOUNT = re.compile(

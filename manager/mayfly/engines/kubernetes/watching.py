@@ -33,9 +33,8 @@ from mayfly.engines.kubernetes.pods import (
 from mayfly.engines.protocol import EngineEvent, EventCursor, StreamTurn
 
 LASTS = 300  # seconds after which the server ends a watch, which is taken up again at once
-SILENT = (
-    LASTS + 30.0
-)  # seconds without a word after which a watch is given up: bookmarks come before
+# seconds without a word after which a watch is given up: bookmarks come before
+SILENT = LASTS + 30.0
 BEGINS = 30.0  # seconds for an answer to begin, which a server does at once
 BRIEF = 5.0  # seconds of a watch that is taken up again as slowly as one that failed
 EARLY = 15.0  # seconds before its time at which no server ends a watch that goes on

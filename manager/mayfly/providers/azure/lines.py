@@ -12,9 +12,8 @@ from mayfly.edge.web import clean
 from mayfly.providers import Sign
 from mayfly.providers.account import JobEnd, Told, account
 
-CONFIG_LIMIT = (
-    150  # seconds for `config`, whose loop around a failing --replace never ends by itself
-)
+# seconds for `config`, whose loop around a failing --replace never ends by itself
+CONFIG_LIMIT = 150
 
 NO_SESSION = "the service gave it no session"
 _STAMP = r"[0-9]{4}-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]Z: "

@@ -16,9 +16,8 @@ from mayfly.providers.gitea.runners import Runners
 from mayfly.providers.gitea.service import GiteaApi, Registered
 from mayfly.providers.lost_names import LostNames
 
-BEYOND = (
-    3600.0  # seconds that the runner's own limit is above the pool's, which is Mayfly's to keep
-)
+# seconds that the runner's own limit is above the pool's, which is Mayfly's to keep
+BEYOND = 3600.0
 NO_LIMIT = 10 * 366 * 86400.0
 FETCH_TIMEOUT = 30  # seconds; an answer that comes later is lost, and a job with it
 FETCHES = 8.0  # agents of a pool ask for jobs so many times a second together at the most

@@ -19,9 +19,8 @@ from mayfly.providers.gitlab.access import Access
 from mayfly.providers.gitlab.store import RunnerStore, StoredRunner
 
 LEAST_TIMEOUT = 600  # seconds; GitLab takes no smaller maximum_timeout
-CAP = (
-    660.0  # seconds for gitlab-runner to end a job whose time is over: ten minutes, and its report
-)
+# seconds for gitlab-runner to end a job whose time is over: ten minutes, and its report
+CAP = 660.0
 ROTATE_EARLY = 7 * 86400.0  # a token that expires within this is made anew before its next use
 CLOCKS = 5.0  # seconds that two clocks may differ where one's times are compared with the other's
 

@@ -31,9 +31,8 @@ from mayfly.engines.docker.gateway.memory import OF_ALL, OF_ONE, Memory
 from mayfly.engines.docker.gateway.own_code import OwnCode, begin_anew
 from mayfly.engines.docker.gateway.said import say
 
-LOOK_SECONDS = (
-    1.0  # between two looks whether an agent has come that nobody told of, or one is over
-)
+# between two looks whether an agent has come that nobody told of, or one is over
+LOOK_SECONDS = 1.0
 LOCK_SECONDS = 2.0  # that an earlier gateway has for its end
 LOCK_LOOK = 0.2
 ALIVE_SECONDS = 10.0
