@@ -34,22 +34,18 @@ from mayfly.core.job_images import problem, unknown
 from mayfly.core.memory import Agent, Job, Memory
 from mayfly.core.model import (
     Cause,
-    Condition,
     Desired,
     DoomReason,
     JobState,
     Priority,
-    Severity,
     SlotName,
     SlotSpec,
 )
-from mayfly.core.quantities import spoken_age
 from mayfly.core.queue import share_with, shares_used, waits
 from mayfly.core.requests import TellReservation
 from mayfly.core.reservations import (
     NOTHING_RESERVED,
     SHORTEST,
-    WARNINGS,
     Reservation,
     Reserved,
     Rooms,
@@ -59,7 +55,7 @@ from mayfly.core.reservations import (
     next_warning,
     rooms,
 )
-from mayfly.core.slots import VACANCY, SlotStatus, Tenancy, still_ending
+from mayfly.core.slots import VACANCY, Tenancy, still_ending
 
 if TYPE_CHECKING:
     from mayfly.core.plan import View
@@ -68,7 +64,6 @@ OVER = "its time is over"
 IN_VAIN = "no slot got free in its time"
 SEEN_AGAIN = 60.0  # seconds after which it is recorded again that one is in use
 PATIENCE = 24 * 3600.0  # seconds after its time in which a slot may get free for one
-LATE = 900.0  # seconds after its start after which it is told that one waits
 MOMENT = 0.001  # seconds after which what has just become too little is
 
 
@@ -412,84 +407,3 @@ def told_inside(facts: Iterable[Fact], memory: Memory) -> Iterator[TellReservati
             continue
         if one.until is not None and one.until > agent.opened + one.seconds:
             yield TellReservation(agent.generation, agent.container, one.until)
-
-
-# -- in words --------------------------------------------------------------------------------------
-
-
-def why_reserved(one: Reservation) -> str:
-    """Why the job of a reservation does not run."""
-    if one.began is not None:
-        return f"slot {', '.join(one.taken)} is reserved for it, and its agent is made ready"
-    return f"it is a reservation from {clock(one.start)} on, and begins once a slot is free then"
-
-
-def noted(row: SlotStatus, reserved: Reserved, now: float) -> SlotStatus:
-    """The row, which says for whom its gate stays shut, and until when."""
-    agent = row.agent
-    for uuid in row.spec.lease:
-        one = reserved.held.get(uuid)
-        if one is not None:
-            told = f"reserved for {one.owner} until {clock(one.ends)}"
-            return row if row.note and one.shell else replace(row, note=told)
-        one = reserved.kept.get(uuid)
-        if one is not None and not (row.note and agent is not None and agent.at_work):
-            at_once = "as soon as it is free" if one.start <= now else f"from {clock(one.start)} on"
-            return replace(row, note=f"no new job: reserved for {one.owner} {at_once}")
-    return row
-
-
-def conditions(
-    memory: Memory, desired: Desired, reading: Reading | None, now: float
-) -> Iterator[Condition]:
-    """What is the matter with reservations."""
-    if not memory.reservations:
-        return
-    room = rooms_of(desired)
-    for one in memory.reservations.values():
-        show = "mayfly reservations"
-        if one.began is None:
-            if now - one.start > LATE:
-                text = (
-                    f"reservation {one.id} of {one.owner} was to begin at {clock(one.start)}, and no slot of "
-                    f"pool {one.pool} is free yet: jobs go on"
-                )
-                yield Condition("reservation.waits", Severity.INFO, text, show, one.pool)
-            continue
-        slots = one.taken
-        rules = room.rules.get(one.pool)
-        since = idle_since(one)
-        idle = now - since if since is not None else 0.0
-        if rules is not None and 0 < rules.idle <= 2 * idle:
-            text = (
-                f"reservation {one.id} of {one.owner} has not been used for {spoken_age(idle)}, and is given "
-                f"back after {spoken_age(rules.idle)}"
-            )
-            yield Condition(
-                *("reservation.idle", Severity.WARNING, text, f"mayfly release {one.id}"),
-                *(one.pool, slots),
-            )
-        if one.until is not None and one.until - now <= WARNINGS[0] * 60.0 < one.until - one.began:
-            text = f"reservation {one.id} of {one.owner} ends at {clock(one.until)}"
-            fix = f"mayfly reserve --extend {one.id} --for 1h"
-            yield Condition("reservation.ends", Severity.INFO, text, fix, one.pool, slots)
-        for uuid, process in strangers(memory, one, reading):
-            text = (
-                f"{process.named} computes on {uuid}, which is reserved for {one.owner} until "
-                f"{clock(one.ends)}"
-            )
-            yield Condition(
-                *("reservation.stranger", Severity.WARNING, text, f"ps -fp {process.pid}"),
-                *(one.pool, slots),
-            )
-
-
-def strangers(
-    memory: Memory, one: Reservation, reading: Reading | None
-) -> Iterator[tuple[str, Process]]:
-    """Processes on a reserved GPU that are not its owner's."""
-    for uuid in one.devices:
-        vitals = reading.vitals.get(uuid) if reading is not None else None
-        for process in vitals.processes if vitals is not None else ():
-            if not process.gone and not is_own(memory, one, process):
-                yield uuid, process

@@ -10,7 +10,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
-from mayfly.core import bench_lane, reserving
+from mayfly.core import bench_lane, reservation_words
 from mayfly.core.desire import Survey
 from mayfly.core.gpu_checks import GpuFinding
 from mayfly.core.gpu_conditions import all_found, conditions
@@ -183,7 +183,7 @@ class GpuMonitor:
             for uuid, why in gpus.waits.items()
         ]
         lines += bench_lane.conditions(state.desired.slots, state.memory, now)
-        lines += reserving.conditions(state.memory, state.desired, gpus.reading, now)
+        lines += reservation_words.conditions(state.memory, state.desired, gpus.reading, now)
         lines += _foreign_processes(gpus, state.memory.reserved)
         lines += _foreign_containers(gpus, state.survey, self._words)
         return lines

@@ -22,7 +22,8 @@ from mayfly.core.queue_estimate import (
     why_for_its_image,
     why_in_turn,
 )
-from mayfly.core.reserving import in_use, why_reserved
+from mayfly.core.reservation_words import why_reserved
+from mayfly.core.reserving import in_use
 from mayfly.core.state import State
 from mayfly.core.submitting import entries
 from mayfly.core.taking_turns import waits_for

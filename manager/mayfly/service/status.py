@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from mayfly.core import naming, reserving, sandbox, taking_turns, unseen_ends
+from mayfly.core import naming, reservation_words, sandbox, taking_turns, unseen_ends
 from mayfly.core.conditions import queue_conditions, slot_conditions, stranger_condition
 from mayfly.core.delivery import JobCounts
 from mayfly.core.held_jobs import generations_held, held_words
@@ -63,7 +63,7 @@ def statuses(
         if hold is not None and hold.over is None:
             return replace(row, note=held_words(hold, now, here()))
         told = taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
-        return reserving.noted(told, reserved, now)
+        return reservation_words.noted(told, reserved, now)
 
     return [
         *(
