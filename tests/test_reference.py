@@ -108,7 +108,7 @@ def failures(path: Path) -> set[tuple[int, str]]:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id in {"refusal", "error_reply"}
+        and node.func.id in {"refusal", "Refusal", "error_reply"}
     ]
     constant = [[arg.value for arg in call if isinstance(arg, ast.Constant)] for call in calls]
     # A status, then a word among what is said.
@@ -125,7 +125,7 @@ def test_every_kind_of_failure_is_in_the_page() -> None:
     page = (reference.DOCS / "control-socket.md").read_text()
     sources = [
         *Path(control.__file__).parent.glob("*.py"),
-        Path(command_effects.__file__),
+        *Path(command_effects.__file__).parent.glob("*.py"),
         Path(http_connection.__file__),
     ]
     found = set().union(*map(failures, sources))

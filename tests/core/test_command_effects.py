@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 
 from mayfly.core.actions import Remove
-from mayfly.core.command_effects import AT_ONCE, CommandResult, Reread, Situation, effects
+from mayfly.core.command_effects import AT_ONCE, effects
+from mayfly.core.command_result import CommandResult, Reread, Situation
 from mayfly.core.commands import (
     AttachAgent,
     Caller,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from mayfly.core.capabilities import Capabilities
-from mayfly.core.command_effects import CommandResult, Situation, effects
+from mayfly.core.command_effects import effects
+from mayfly.core.command_result import CommandResult, Situation
 from mayfly.core.commands import AttachAgent, Caller, ExtendHold, HoldJob, ReleaseHold
 from mayfly.core.facts import AgentAttached, HoldAsked, HoldEnded, HoldExtended
 from mayfly.core.memory import Agent, HoldWish, Job, JobHold, Memory

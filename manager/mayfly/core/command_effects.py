@@ -7,12 +7,12 @@ verb says the same of a name that is not there. A command that could be obeyed i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
-from mayfly.core import hold_effects, host_closing
+from mayfly.core import hold_effects, host_closing, reserve_effects
 from mayfly.core.actions import action_name
 from mayfly.core.command_refusal import Refusal
+from mayfly.core.command_result import CommandResult, Reread, Situation, refusal, refused
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,
@@ -28,7 +28,6 @@ from mayfly.core.commands import (
     LeaveHost,
     OpenGates,
     PauseManager,
-    Payload,
     PlanAhead,
     RecycleSlots,
     ReleaseHold,
@@ -51,33 +50,25 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
-    ReservationExtended,
-    ReservationMade,
     RunSubmitted,
     SlotCordoned,
     SlotReleased,
     SlotUncordoned,
 )
-from mayfly.core.healing import HealPlan, Scene, healing, sick_gpus
+from mayfly.core.healing import HealPlan, healing, sick_gpus
 from mayfly.core.healing import plan as heal_plan
 from mayfly.core.memory import Agent, Cordon, Job, Memory, Pause
 from mayfly.core.model import (
     Cause,
-    Config,
-    Desired,
     DoomReason,
     JobId,
     JobState,
     SlotName,
 )
 from mayfly.core.plan import Plan
-from mayfly.core.quantities import rfc3339
-from mayfly.core.reservations import Reservation
-from mayfly.core.reserve_asking import longer, who_waits, wish
-from mayfly.core.reserving import ended as reservation_ended
 from mayfly.core.runs import Run
 from mayfly.core.slots import VACANCY, tenancies
-from mayfly.core.submitting import Entry, Members, entries, members, run_entries
+from mayfly.core.submitting import Entry, entries, members, run_entries
 from mayfly.core.workspace import WORKSPACE
 
 AT_ONCE = 1000  # jobs that one command ends: a pass records them all
@@ -85,54 +76,6 @@ OF_EVERYBODY = (
     *(SubmitJob, SubmitRun, ReserveGpus, ExtendReservation, ReleaseReservation, CancelJobs),
     *(AttachAgent, DetachAgent, PlanAhead, HoldJob, ExtendHold, ReleaseHold),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Reread:
-    """The configuration as its file has it now, and what it would have."""
-
-    config: Config
-    desired: Desired
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """What a command is judged by; the last four are looked up for the commands that need them alone."""
-
-    config: Config
-    desired: Desired
-    memory: Memory
-    now: float
-    new_job: JobId = field(default=JobId(""))  # what a job that is submitted now is called
-    named: Mapping[str, Members] = field(default_factory=dict)  # jobs, groups: as the disk has them
-    unsent: tuple[str, ...] = ()  # of what a job is to bring: what its owner has not sent
-    reread: Reread | None = None  # None: the file was not read again, what is in force stays
-    plan: Plan = field(default_factory=Plan)  # what the next pass would do
-    headline: str = ""
-    scene: Scene | None = None  # of the GPUs
-
-
-@dataclass(frozen=True, slots=True)
-class CommandResult:
-    """What a command comes to: the answer, and what must be so before it is given.
-
-    ``facts`` and ``payloads`` have to be on disk, ``config`` in force (``None``: the one that is).
-    """
-
-    status: int  # of HTTP
-    body: Mapping[str, object]
-    facts: tuple[Fact, ...] = ()
-    payloads: Mapping[JobId, Payload] = field(default_factory=dict)
-    config: Config | None = None
-
-
-def refusal(status: int, kind: str, sentence: str) -> CommandResult:
-    """A command that is not carried out."""
-    return CommandResult(status, {"error": sentence, "kind": kind})
-
-
-def _refused(why: Refusal) -> CommandResult:
-    return refusal(why.status, why.kind, why.sentence)
 
 
 def effects(command: Command, situation: Situation) -> CommandResult:
@@ -154,12 +97,8 @@ def _permitted(  # noqa: C901, PLR0912  a case for each command
             return _submit(command, situation)
         case SubmitRun():
             return _submit_run(command, situation)
-        case ReserveGpus():
-            return _reserve(command, situation)
-        case ExtendReservation():
-            return _extend(command, situation)
-        case ReleaseReservation():
-            return _release(command, situation)
+        case ReserveGpus() | ExtendReservation() | ReleaseReservation():
+            return reserve_effects.effects(command, situation)
         case CancelJobs():
             return _cancel(command, situation)
         case AttachAgent():
@@ -212,7 +151,7 @@ def _submit(command: SubmitJob, at: Situation) -> CommandResult:
         unsent=at.unsent,
     )
     if isinstance(found, Refusal):
-        return _refused(found)
+        return refused(found)
     body = {
         "job": at.new_job,
         "group": found[0].job.group,
@@ -226,7 +165,7 @@ def _submit_run(command: SubmitRun, at: Situation) -> CommandResult:
         *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
     )
     if isinstance(found, Refusal):
-        return _refused(found)
+        return refused(found)
     by = command.by
     run = Run(at.new_job, command.origin, len(found), by.uid, by.name)
     body = {"run": run.id, "jobs": [entry.job.id for entry in found]}
@@ -238,62 +177,6 @@ def _queued(
 ) -> CommandResult:
     facts = (*before, *(JobSubmitted(at.now, entry.job) for entry in found))
     return CommandResult(201, body, facts, {entry.job.id: entry.payload for entry in found})
-
-
-# -- reservations ----------------------------------------------------------------------------------
-
-
-def _reserve(command: ReserveGpus, at: Situation) -> CommandResult:
-    found = wish(
-        *(command, at.config, at.desired, at.memory, at.now), new=at.new_job, unsent=at.unsent
-    )
-    if isinstance(found, Refusal):
-        return _refused(found)
-    one = found.reservation
-    body: dict[str, object] = {"reservation": one.id, "pool": one.pool, "start": rfc3339(one.start)}
-    body |= {"until": rfc3339(one.ends), "shell": one.shell}
-    facts: list[Fact] = [ReservationMade(at.now, one)]
-    payloads = {}
-    if found.job is not None:
-        facts.append(JobSubmitted(at.now, found.job.job))
-        payloads[one.id] = found.job.payload
-    return CommandResult(201, body, tuple(facts), payloads)
-
-
-def _extend(command: ExtendReservation, at: Situation) -> CommandResult:
-    one = _own_reservation(command, at)
-    if isinstance(one, CommandResult):
-        return one
-    waits_for = who_waits(one, at.memory, at.desired, at.now)
-    until = longer(one, command.seconds, at.desired, at.memory, at.now, waits_for)
-    if isinstance(until, Refusal):
-        return _refused(until)
-    fact = ReservationExtended(at.now, one.id, until, command.by.name)
-    return CommandResult(200, {"reservation": one.id, "until": rfc3339(until)}, (fact,))
-
-
-def _release(command: ReleaseReservation, at: Situation) -> CommandResult:
-    one = _own_reservation(command, at)
-    if isinstance(one, CommandResult):
-        return one
-    half_life = at.config.host.fair_share_half_life
-    why = "it was given back" if one.began is not None else "it was given up before it began"
-    facts = reservation_ended(at.memory, one, why, command.by.name, at.now, half_life)
-    return CommandResult(200, {"reservation": one.id}, tuple(facts))
-
-
-def _own_reservation(
-    command: ExtendReservation | ReleaseReservation, at: Situation
-) -> Reservation | CommandResult:
-    """The reservation of that id, where it is the caller's to do something with."""
-    one = at.memory.reservations.get(JobId(command.reservation))
-    if one is None:
-        sentence = f"there is no reservation {command.reservation}: see `mayfly reservations`"
-        return refusal(404, "no_such_reservation", sentence)
-    if not command.by.may_act_on(one.uid):
-        sentence = f"reservation {one.id} is {one.owner}'s, not {command.by.name}'s"
-        return refusal(403, "forbidden", sentence)
-    return one
 
 
 def _cancel(command: CancelJobs, at: Situation) -> CommandResult:
@@ -351,7 +234,7 @@ def _attach(command: AttachAgent, at: Situation) -> CommandResult:
     """The agent with the job, running or held, where there is one that the caller may go into."""
     one = hold_effects.found(command, at.desired, at.memory, at.named)
     if isinstance(one, Refusal):
-        return _refused(one)
+        return refused(one)
     agent = one.agent
     if agent is None:
         return refusal(409, "refused", f"job {command.to} is queued: it runs nowhere yet")
@@ -372,7 +255,7 @@ def _attach(command: AttachAgent, at: Situation) -> CommandResult:
 def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> CommandResult:
     found = hold_effects.found(command, at.desired, at.memory, at.named)
     if isinstance(found, Refusal):
-        return _refused(found)
+        return refused(found)
     match command:
         case HoldJob():
             effect = hold_effects.held(command, found, at.desired, at.now)
@@ -383,7 +266,7 @@ def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> Command
         case _:
             assert_never(command)
     if isinstance(effect, Refusal):
-        return _refused(effect)
+        return refused(effect)
     return CommandResult(200, effect.body, effect.facts)
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from mayfly.core import machine, naming
-from mayfly.core.command_effects import CommandResult, Reread, Situation, effects, refusal
+from mayfly.core.command_effects import effects
+from mayfly.core.command_result import CommandResult, Reread, Situation, refusal
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,

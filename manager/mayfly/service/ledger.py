@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 
 from mayfly.core.codec import decoded, encoded
-from mayfly.core.command_effects import CommandResult, refusal
+from mayfly.core.command_result import CommandResult, refusal
 from mayfly.core.commands import Payload
 from mayfly.core.facts import Fact
 from mayfly.core.gpu_health import Quiet

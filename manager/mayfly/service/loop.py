@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 
 from mayfly.core import allocations, machine
 from mayfly.core.belongings import gateway_conditions
-from mayfly.core.command_effects import refusal
+from mayfly.core.command_result import refusal
 from mayfly.core.image_conditions import image_conditions
 from mayfly.core.machine import Step
 from mayfly.core.model import Condition, World
