@@ -10,7 +10,16 @@ from mayfly.core.capabilities import Capabilities
 from mayfly.core.command_effects import effects
 from mayfly.core.command_result import CommandResult, Situation
 from mayfly.core.commands import AttachAgent, Caller, ExtendHold, HoldJob, ReleaseHold
-from mayfly.core.facts import AgentAttached, HoldAsked, HoldEnded, HoldExtended
+from mayfly.core.facts import (
+    AgentAttached,
+    AgentExited,
+    AgentHeld,
+    HoldAsked,
+    HoldEnded,
+    HoldExtended,
+    JobEnded,
+)
+from mayfly.core.held_jobs import with_holds
 from mayfly.core.memory import Agent, HoldWish, Job, JobHold, Memory
 from mayfly.core.model import (
     Config,
@@ -19,6 +28,7 @@ from mayfly.core.model import (
     Generation,
     HostSpec,
     JobId,
+    JobState,
     Phase,
     PoolSecurity,
     Removal,
@@ -26,6 +36,7 @@ from mayfly.core.model import (
     SlotSpec,
 )
 from mayfly.core.quantities import rfc3339
+from mayfly.core.reservations import Reservation
 from tests.core.simulator import pool, specs
 
 T = 1_800_000_000.0
@@ -140,6 +151,26 @@ def test_nobody_else_touches_it() -> None:
 def test_what_cannot_be_held_is_refused_with_why(slots: tuple[SlotSpec, ...], why: str) -> None:
     found = effects(HoldJob(ANN, JOB, is_slot=False), situation(RUNS, slots=slots))
     assert why in refused(found)
+
+
+def test_a_reservation_is_not_held_beyond_its_time() -> None:
+    one = Reservation(JOB, LOCAL.name, 1000, "ann", 1, 1, T - 45, 3600.0, T - 45, began=T - 45)
+    reserved = replace(BOTH, memory=replace(BOTH.memory, reservations={JOB: one}))
+    for to, is_slot in ((JOB, False), (A0, True)):
+        found = effects(HoldJob(ANN, to, is_slot=is_slot), reserved)
+        assert refused(found).startswith("409 j1 is a reservation, which ends with its time")
+
+
+def test_a_job_that_was_given_up_is_not_held_although_it_had_ended_by_itself() -> None:
+    job = replace(ENTRY, hold=HoldWish(600.0, "ann"))
+    ended = (
+        AgentExited(T, RUNS.generation, "job_done", None, 0, None),
+        JobEnded(T, JOB, JobState.SUCCEEDED, None, 0),
+    )
+    for given_up in (None, "ann", "its reservation's end"):
+        memory = situation(RUNS, job=replace(job, cancelled_by=given_up)).memory
+        found = with_holds(ended, memory, KEPT, T)
+        assert any(isinstance(one, AgentHeld) for one in found) is (given_up is None)
 
 
 def test_it_is_not_held_for_longer_than_its_pool_allows() -> None:

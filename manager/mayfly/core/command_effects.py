@@ -258,7 +258,7 @@ def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> Command
         return refused(found)
     match command:
         case HoldJob():
-            effect = hold_effects.held(command, found, at.desired, at.now)
+            effect = hold_effects.held(command, found, at.desired, at.memory, at.now)
         case ExtendHold():
             effect = hold_effects.extended(command, found, at.now)
         case ReleaseHold():

@@ -126,8 +126,8 @@ def _held(
     if cordon is not None and cordon.drain:
         return
     job = memory.jobs.get(agent.job) if agent.job is not None else None
-    if agent.job is not None and agent.job in memory.reservations:
-        return  # whose time is over
+    if job is not None and (job.id in memory.reservations or job.cancelled_by is not None):
+        return  # its time is over, or a person gave it up
     if agent.embedded and not any(
         isinstance(one, JobEnded) and one.job == agent.job for one in facts
     ):

@@ -99,11 +99,17 @@ class Effect:
     facts: tuple[Fact, ...] = ()
 
 
-def held(command: HoldJob, one: Found, desired: Desired, now: float) -> Effect | Refusal:
+def held(command: HoldJob, one: Found, desired: Desired, memory: Memory, now: float) -> Effect | Refusal:
     """A job's container is to be held; whoever asks again for one that is held gets the same answer."""
     agent = one.agent
     if agent is not None and agent.hold is not None:
         return Effect(_body(one, agent.hold))
+    if one.job is not None and one.job.id in memory.reservations:
+        sentence = (
+            f"{one.job.id} is a reservation, which ends with its time and is not held: for more of it, "
+            f"`mayfly reserve --extend {one.job.id} --for 1h`"
+        )
+        return Refusal(409, "refused", sentence)
     pool = _pool(desired, one)
     why = _why_not(desired, one)
     if pool is None or why is not None:
