@@ -919,6 +919,28 @@ def test_a_container_that_cannot_be_started_again_is_held_no_longer() -> None:
     assert failed not in manager.host.boxes
 
 
+def test_a_held_container_that_ends_as_often_as_it_is_started_is_held_no_longer() -> None:
+    manager = filled(holding())
+    failed = fails(manager)
+    for ends in range(1, 6):
+        assert manager.host.boxes[failed].live, f"it is held on, started {ends} times"
+        manager.host.dies(failed)
+        manager.pass_time(5.0)
+    assert failed not in manager.host.boxes
+    [ended] = [fact for fact in manager.journal if isinstance(fact, HoldEnded)]
+    assert ended.reason == "its container ends again and again"
+
+
+def test_a_held_container_comes_back_after_each_of_many_restarts_of_its_engine() -> None:
+    manager = filled(holding())
+    failed = fails(manager)
+    for _ in range(8):
+        manager.pass_time(200.0)
+        assert manager.host.boxes[failed].live
+        manager.host.dies(failed)
+        manager.run()
+
+
 def test_a_drained_slot_holds_nothing() -> None:
     manager = filled(holding())
     failed = fails(manager)

@@ -24,11 +24,13 @@ from mayfly.core.model import (
     SlotName,
     SlotSpec,
 )
+from mayfly.core.observed import STARTS
 from mayfly.core.plan import Act, Stay, Verdict, View
 from mayfly.core.quantities import time_of_day, written_duration
 from mayfly.core.slots import within
 
 USUAL = 1800.0  # seconds for which a job is held where nobody says for how long
+OFTEN = 600.0  # seconds in which one that ends by itself is started STARTS times at most
 COMING_UP = 60.0  # seconds in which a held container has to be up the first time
 DAY = 86400.0
 OPERATORS = "the operators"
@@ -207,9 +209,17 @@ def _over(
         return "the slot is drained"
     if agent.generation in view.world.lost_leases:
         return view.world.lost_leases[agent.generation]
+    if container is not None and not container.live and _ends_again(view, agent):
+        return "its container ends again and again"
     if container is None and agent.generation not in view.world.unsure:
         return "its container is gone"
     return None
+
+
+def _ends_again(view: View, agent: Agent) -> bool:
+    """Whether it ends as often as it is started: a job that was root in there may have seen to that."""
+    times = view.world.started_again.get(agent.generation, ())
+    return len(times) >= STARTS and within(view.now, times[0], OFTEN)
 
 
 def not_started(agent: Agent, why: str, *, lasting: bool, now: float) -> HoldEnded | None:

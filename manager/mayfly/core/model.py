@@ -941,6 +941,8 @@ class World:
     resetting: frozenset[str] = frozenset()
     # Whose GPUs were taken back while they had them, and how that went.
     lost_leases: Mapping[Generation, str] = field(default_factory=dict)
+    # When held containers were started once more of late, the earliest first.
+    started_again: Mapping[Generation, tuple[float, ...]] = field(default_factory=dict)
     gateway: str = ""  # why no agent can have containers of its own now; "": any can
     gateway_sees: tuple[Condition, ...] = ()  # what is the matter by the gateway's own look
 

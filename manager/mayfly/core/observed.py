@@ -30,6 +30,8 @@ from mayfly.core.model import (
 from mayfly.core.rosters import absent, orphans
 from mayfly.core.seal import is_ours
 
+STARTS = 5  # of a held container that are remembered
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -233,6 +235,9 @@ class Observed:
             unwitnessed=_moved(world.unwitnessed, by),
             absent=_moved(world.absent, by),
             orphans=_moved(world.orphans, by),
+            started_again={
+                key: tuple(at + by for at in times) for key, times in world.started_again.items()
+            },
             engine_stop=stop + by if stop is not None else None,
         )
 
@@ -291,11 +296,14 @@ class Observed:
             result, generation, replace(known, name=name) if known is not None else None
         )
 
-    def started_again(self, result: int, generation: Generation) -> Observed:
+    def started_again(self, result: int, generation: Generation, now: float) -> Observed:
         """We have started a container that had ended."""
         known = (self.world.containers or {}).get(generation)
         runs = replace(known, state=ContainerState.RUNNING) if known is not None else None
-        return self._changed(result, generation, runs)
+        times = (*self.world.started_again.get(generation, ()), now)[-STARTS:]
+        changed = self._changed(result, generation, runs)
+        starts = {**self.world.started_again, generation: times}
+        return replace(changed, world=replace(changed.world, started_again=starts))
 
     def frozen(self, result: int, generation: Generation, *, frozen: bool) -> Observed:
         """We have frozen a container, or let it go on."""
@@ -368,6 +376,7 @@ class Observed:
             unwitnessed=_without(world.unwitnessed, generation),
             absent=_without(world.absent, generation),
             closed=_without(world.closed, generation),
+            started_again=_without(world.started_again, generation),
         )
 
 

@@ -633,7 +633,7 @@ class Draft:
                 self._set(observed=state.observed.removed(state.results, generation))
                 self._stir(generation)
             case StartAgain(generation=generation):
-                self._set(observed=state.observed.started_again(state.results, generation))
+                self._set(observed=state.observed.started_again(state.results, generation, now))
             case TakeResults(generation=generation, job=job):
                 self._pend(ResultsTaken(now, generation, job, done.results))
             case Clear() | Forget():
