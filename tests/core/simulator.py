@@ -1133,6 +1133,7 @@ class Manager:
             submitted=self.now,
             timeout=timeout,
             uid=uid,
+            owner=None if uid is None else f"user{uid}",
             priority=priority,
             after=after,
             awaits=after,

@@ -47,6 +47,7 @@ from mayfly.core.model import (
     JobId,
     JobState,
     Phase,
+    PoolName,
     Removal,
     SlotName,
     SlotSpec,
@@ -55,6 +56,7 @@ from mayfly.core.model import (
 from mayfly.core.notice import DOUBT
 from mayfly.core.opening import RENAME_AFTER
 from mayfly.core.plan import Plan
+from mayfly.core.queue import HALF_LIFE, shares_used
 from mayfly.core.slots import DEADLINES, STANDBY_LIFE, TRIAL_FIRST, UNSEEN_MARGIN, status_of
 from mayfly.core.stimuli import EngineSeen, ProcessesGone
 from tests.core.simulator import START, Fate, Host, Manager, desire, pool, specs
@@ -939,6 +941,28 @@ def test_a_held_container_comes_back_after_each_of_many_restarts_of_its_engine()
         assert manager.host.boxes[failed].live
         manager.host.dies(failed)
         manager.run()
+
+
+def test_the_time_that_a_job_is_held_counts_on_its_owners_share() -> None:
+    manager = filled(holding())
+    manager.submit("a", uid=7)
+    manager.run()
+    manager.host.ends(manager.own("a-0"), 3)
+    own = manager.submit("a", uid=7)
+    manager.run()
+    other = manager.submit("a", uid=8)
+    manager.pass_time(1700)
+    mine = (PoolName("a"), 7)
+    counts = shares_used(manager.memory, manager.now, HALF_LIFE)
+    assert counts[mine] == pytest.approx(1700.0, rel=0.05), counts
+    manager.pass_time(200)
+    running = {job.id for job in manager.memory.jobs.values() if job.agent is not None}
+    assert running == {other}, "who had the slot is first again"
+    assert own in manager.memory.jobs
+    counts = shares_used(manager.memory, manager.now, HALF_LIFE)
+    assert counts[mine] == pytest.approx(1800.0, rel=0.05), counts
+    manager.crash(())
+    assert shares_used(manager.memory, manager.now, HALF_LIFE) == counts
 
 
 def test_a_drained_slot_holds_nothing() -> None:

@@ -388,9 +388,7 @@ def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
                 for slot in known.taken:  # what is looked at from before may show its owner's work
                     draft.slot(slot, vacant_since=at)
             if known is not None and used is not None:
-                key = (known.pool, known.uid, Priority.NORMAL)
-                before = draft.shares.get(key, NO_SHARE)
-                draft.share(key, used=used, at=max(before.at, at))
+                _write_share(draft, (known.pool, known.uid), used, at)
         case _:
             assert_never(fact)
 
@@ -641,5 +639,13 @@ def _write_agent(draft: _Draft, fact: AgentFact) -> None:  # noqa: C901, PLR0912
                 gone is not None and gone.hold is not None
             ):  # until now somebody may have been at its GPUs
                 draft.slot(gone.slot, vacant_since=at, left=gone.lease)
+                if fact.used is not None:
+                    _write_share(draft, (gone.pool, gone.hold.uid), fact.used, at)
         case _:
             assert_never(fact)
+
+
+def _write_share(draft: _Draft, whose: tuple[PoolName, int | None], used: float, at: float) -> None:
+    """What somebody's share of a pool is, with slots that they had otherwise than by a job."""
+    key = (*whose, Priority.NORMAL)
+    draft.share(key, used=used, at=max(draft.shares.get(key, NO_SHARE).at, at))

@@ -287,6 +287,7 @@ class AgentRemoved:
 
     at: float
     generation: Generation
+    used: float | None = None  # the share of whom it was held for, with that; None: nobody's
 
 
 @dataclass(frozen=True, slots=True)

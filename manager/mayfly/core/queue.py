@@ -220,7 +220,22 @@ def shares_used(
         if one.began is not None and not one.shell:
             key = (one.pool, one.uid)
             used[key] = used.get(key, 0.0) + _worth(now - one.began, half_life) * one.slots
+    for agent in memory.agents.values():
+        if agent.hold is not None and agent.hold.uid is not None:
+            key = (agent.pool, agent.hold.uid)
+            used[key] = used.get(key, 0.0) + _worth(now - agent.hold.since, half_life)
     return used
+
+
+def share_with_hold(
+    memory: Memory, generation: Generation, now: float, half_life: float
+) -> float | None:
+    """What the share of whom an agent was held for counts for with that, until now; ``None``: nobody's."""
+    agent = memory.agents.get(generation)
+    if agent is None or agent.hold is None or agent.hold.uid is None:
+        return None
+    key = (agent.pool, agent.hold.uid, Priority.NORMAL)
+    return share_with(memory, key, now - agent.hold.since, now, half_life)
 
 
 def share_with(

@@ -80,6 +80,7 @@ from mayfly.core.model import (
 from mayfly.core.mounts import Source
 from mayfly.core.notice import unmade, unopened, unprepared
 from mayfly.core.polls import SURVEY_REST
+from mayfly.core.queue import share_with_hold
 from mayfly.core.refusals import Refusals
 from mayfly.core.requests import Note, ReadGpus, Request, Trial
 from mayfly.core.rosters import bounded, namesakes, online
@@ -680,7 +681,9 @@ class Draft:
                 light = state.lightened - {generation}
                 observed = state.observed.forgotten(generation)
                 self._set(observed=observed, left_behind=left, lightened=light)
-                self._pend(AgentRemoved(now, generation))
+                half_life = state.config.host.fair_share_half_life
+                used = share_with_hold(state.drafted, generation, now, half_life)
+                self._pend(AgentRemoved(now, generation, used))
             case _:
                 assert_never(action)
 
