@@ -253,6 +253,24 @@ def test_a_wide_pool_in_turn_keeps_what_gets_free_for_a_reservation() -> None:
     assert len(running(manager)) == 4
 
 
+@pytest.mark.parametrize("by_itself", [True, False], ids=["its time is over", "given back"])
+def test_a_shell_whose_pool_is_gone_ends_with_its_reservation(by_itself: bool) -> None:
+    manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
+    mine = accepted(manager.reserves("gpu", 1001, HOUR))
+    manager.run()
+    manager.reconfigure(whole("rest", 1))
+    manager.run()
+    assert running(manager) == {"gpu-0": mine}
+    ci = manager.submit("rest")
+    if by_itself:
+        manager.pass_time(HOUR + 60.0)
+    else:
+        manager.gives_back(mine)
+        manager.run()
+    assert manager.memory.reservations == {}
+    assert running(manager) == {"rest-0": ci}
+
+
 def test_who_had_less_of_the_pool_is_first_where_two_could_begin() -> None:
     manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
     greedy = manager.submit("gpu", uid=1)

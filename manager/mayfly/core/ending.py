@@ -9,6 +9,7 @@ from mayfly.core.actions import Action, Dismiss, Forget, Remove, Signal, TakeRes
 from mayfly.core.facts import AgentStopStepped, ResultsTaken
 from mayfly.core.keeping import (
     awaits_roster,
+    cancelled,
     keep_committed,
     lease_lost,
     may_hold_untracked_job,
@@ -212,6 +213,8 @@ def unwanted(view: View, agent: Agent) -> Verdict:
         return Doom(*late)
     if agent.opened is None:
         return keep_committed(view, agent)
+    if (given_up := cancelled(view, agent)) is not None:
+        return given_up
     if not agent.busy and not may_hold_untracked_job(agent):
         return Doom(DoomReason.UNWANTED, "the configuration has no such slot")
     return STAY

@@ -72,9 +72,8 @@ def awaits_roster(view: View, spec: SlotSpec | None, agent: Agent) -> bool:
 
 def _keep_working(view: View, rolling: Rolling, spec: SlotSpec, agent: Agent) -> Verdict:
     """Whether nobody has ended its job, and what it has written is within its pool's limit."""
-    job = view.memory.jobs.get(agent.job) if agent.job is not None else None
-    if job is not None and job.cancelled_by is not None:
-        return Doom(DoomReason.CANCELLED, by=job.cancelled_by)
+    if (given_up := cancelled(view, agent)) is not None:
+        return given_up
     limit = spec.pool.limits.disk
     if limit is not None and (size := view.world.sizes.get(agent.generation, 0)) > limit:
         return Doom(DoomReason.DISK, f"wrote {size} bytes; its pool allows {limit}")
@@ -160,6 +159,14 @@ def set_schedulable(
         reason,
     )
     return Act((action,)) if view.asks(action.pool, action.subject) else STAY
+
+
+def cancelled(view: View, agent: Agent) -> Doom | None:
+    """The end of one whose job a person gave up, or whose reservation is over."""
+    job = view.memory.jobs.get(agent.job) if agent.job is not None else None
+    if job is None or job.cancelled_by is None:
+        return None
+    return Doom(DoomReason.CANCELLED, by=job.cancelled_by)
 
 
 def lease_lost(view: View, agent: Agent) -> Doom | None:
