@@ -921,6 +921,30 @@ def test_a_container_that_cannot_be_started_again_is_held_no_longer() -> None:
     assert failed not in manager.host.boxes
 
 
+@pytest.mark.parametrize("filled_it", [False, True], ids=["a person", "its job, and then a person"])
+def test_whoever_is_in_a_held_container_fills_no_disk(filled_it: bool) -> None:
+    limited = pool("a", 1, hold_failed=1800.0, disk=1000)
+    manager = filled(specs(limited, removal=Removal.MANAGER))
+    if filled_it:
+        manager.submit("a")
+        manager.run()
+        failed = manager.own("a-0")
+        manager.sizes[failed] = 1001
+        manager.run()
+        assert [one.cause for one in manager.journal if isinstance(one, JobEnded)] == [Cause.DISK]
+    else:
+        failed = fails(manager)
+    most = 2000 if filled_it else 1000
+    for size in (most, most + 1):
+        assert manager.host.boxes[failed].held
+        manager.sizes[failed] = size
+        manager.run()
+    assert failed not in manager.host.boxes
+    [ended] = [fact for fact in manager.journal if isinstance(fact, HoldEnded)]
+    allows = "its pool allows 1000 (limits.disk)"
+    assert ended.reason == f"{most + 1} bytes were written in it; {allows}"
+
+
 def test_a_held_container_that_ends_as_often_as_it_is_started_is_held_no_longer() -> None:
     manager = filled(holding())
     failed = fails(manager)

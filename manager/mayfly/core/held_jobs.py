@@ -209,11 +209,26 @@ def _over(
         return "the slot is drained"
     if agent.generation in view.world.lost_leases:
         return view.world.lost_leases[agent.generation]
+    if (wrote := _wrote_too_much(view, agent, spec)) is not None:
+        return wrote
     if container is not None and not container.live and _ends_again(view, agent):
         return "its container ends again and again"
     if container is None and agent.generation not in view.world.unsure:
         return "its container is gone"
     return None
+
+
+def _wrote_too_much(view: View, agent: Agent, spec: SlotSpec) -> str | None:
+    """That more was written in it than its pool lets a job write; ``None``: it was not. Whoever is in there
+    to see what filled the disk of a job that was ended for it has as much again.
+    """
+    if agent.generation in view.world.overfull:
+        return "more was written into its witness (/run/mayfly/w) than is for it"
+    limit, size = spec.pool.limits.disk, view.world.sizes.get(agent.generation, 0)
+    filled = agent.doom is not None and agent.doom.reason is DoomReason.DISK
+    if limit is None or size <= limit * (2 if filled else 1):
+        return None
+    return f"{size} bytes were written in it; its pool allows {limit} (limits.disk)"
 
 
 def _ends_again(view: View, agent: Agent) -> bool:
