@@ -307,6 +307,22 @@ def test_its_owner_is_told_thirty_fifteen_and_five_minutes_before_the_end() -> N
         assert at == pytest.approx(HOUR - minutes * 60, abs=1.0)
 
 
+def test_who_extends_it_by_seconds_again_and_again_is_told_no_more_often() -> None:
+    manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
+    mine = accepted(manager.reserves("gpu", 1001, HOUR))
+    manager.run()
+    manager.pass_time(HOUR - 240.0)
+    for _ in range(5):
+        assert isinstance(manager.extends(mine, 5.0), float)
+        manager.run()
+    told = [one.minutes for one in manager.journal if isinstance(one, ReservationWarned)]
+    assert told == [30, 15, 5]
+    assert isinstance(manager.extends(mine, HOUR), float)
+    manager.pass_time(HOUR)
+    told = [one.minutes for one in manager.journal if isinstance(one, ReservationWarned)]
+    assert told == [30, 15, 5] * 2, "of another end"
+
+
 def test_one_that_nobody_uses_is_given_back() -> None:
     manager = reserved_box(reservable(whole("gpu", 1), idle=1800.0), gpus=ONE)
     mine = accepted(manager.reserves("gpu", 1001, 2 * HOUR))

@@ -377,8 +377,12 @@ def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
             draft.reservation(one, warned=minutes)
         case ReservationIdled(reservation=one):
             draft.reservation(one, idled=True)
-        case ReservationExtended(reservation=one, until=until):
-            draft.reservation(one, until=until, warned=None)
+        case ReservationExtended(at=at, reservation=one, until=until):
+            known = draft.reservations.get(one)
+            told = known.warned if known is not None else None
+            # Nobody is told the same anew for each second more that somebody asks for.
+            stands = told is not None and until - at <= told * 60.0
+            draft.reservation(one, until=until, warned=told if stands else None)
         case ReservationEnded(at=at, reservation=one, used=used):
             known = draft.reservations.get(one)
             draft.reservations = {
