@@ -307,6 +307,21 @@ def test_its_owner_is_told_thirty_fifteen_and_five_minutes_before_the_end() -> N
         assert at == pytest.approx(HOUR - minutes * 60, abs=1.0)
 
 
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_slot_that_an_operator_wants_empty_is_reserved_for_no_longer(drain: bool) -> None:
+    manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
+    mine = accepted(manager.reserves("gpu", 1001, HOUR))
+    manager.run()
+    manager.cordon(SlotName("gpu-0"), drain=drain)
+    manager.run()
+    assert running(manager) == {"gpu-0": mine}, "it goes on to its end"
+    found = manager.extends(mine, HOUR)
+    assert isinstance(found, Refusal)
+    assert f"slot gpu-0 is {'drained' if drain else 'cordoned'} by ann" in found.sentence
+    manager.pass_time(HOUR + 60.0)
+    assert running(manager) == {}
+
+
 def test_who_extends_it_by_seconds_again_and_again_is_told_no_more_often() -> None:
     manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
     mine = accepted(manager.reserves("gpu", 1001, HOUR))

@@ -210,6 +210,11 @@ def longer(
         return Refusal(409, "refused", sentence)
     if waiting_for_it is not None:
         return Refusal(409, "refused", f"reservation {one.id} is not extended: {waiting_for_it}")
+    for slot in one.taken:
+        if (cordon := memory.slot(slot).cordon) is not None:
+            how = "drained" if cordon.drain else "cordoned"
+            sentence = f"reservation {one.id} is not extended: slot {slot} is {how} by {cordon.by}"
+            return Refusal(409, "refused", sentence)
     until = one.until + seconds
     room = rooms_of(desired)
     rules = room.rules.get(one.pool)
