@@ -38,6 +38,7 @@ from mayfly.core.actions import (
 )
 from mayfly.core.apply import apply
 from mayfly.core.contact import KNOCK, Contacts
+from mayfly.core.ending import registered_at_service
 from mayfly.core.facts import (
     AgentAdopted,
     AgentCreated,
@@ -1006,6 +1007,9 @@ class Manager:
                 if agent.busy:
                     assert agent.doom is not None
                     assert agent.doom.reason in ENDS_JOBS, "a busy agent was to be ended"
+            if isinstance(action, StartAgain):
+                assert agent is not None
+                assert agent.clean or not registered_at_service(agent), "it is registered yet"
             if isinstance(action, Open):
                 assert agent is not None
                 self._check_lease(agent.generation)

@@ -989,6 +989,23 @@ def test_the_time_that_a_job_is_held_counts_on_its_owners_share() -> None:
     assert shares_used(manager.memory, manager.now, HALF_LIFE) == counts
 
 
+def test_a_services_job_is_held_once_the_service_has_let_go_of_its_agent() -> None:
+    of = pool("service", 1, provider="azure", hold_failed=1800.0)
+    manager = filled(specs(of, removal=Removal.MANAGER))
+    failed = manager.own("service-0")
+    manager.host.gives_job(failed)
+    manager.ask_service()
+    manager.run()
+    manager.host.service_answers = False
+    manager.host.ends(failed, 3)
+    manager.pass_time(300)
+    assert manager.memory.agents[failed].is_held
+    assert not manager.host.boxes[failed].held, "what it was given there opens something yet"
+    manager.host.service_answers = True
+    manager.pass_time(120)
+    assert manager.host.boxes[failed].held
+
+
 def test_a_drained_slot_holds_nothing() -> None:
     manager = filled(holding())
     failed = fails(manager)

@@ -139,7 +139,7 @@ def clear(
     actions = _dismissal(view, agent, "its agent has ended", keep=keeps) if registered else ()
     if agent.is_held:
         waits = _output_wait(view, agent) if container is not None else None
-        return held_jobs.tended(view, agent, spec, container, actions, waits)
+        return held_jobs.tended(view, agent, spec, container, actions, waits, registered=registered)
     if container is None:
         if registered:
             return Act(actions)

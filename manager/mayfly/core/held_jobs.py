@@ -174,11 +174,14 @@ def tended(
     container: Container | None,
     before: Sequence[Action],
     waits_until: float | None,
+    *,
+    registered: bool,
 ) -> Verdict:
     """The next step for a held container, which ends when its time is over, or what it needs is gone.
 
     ``before``: what its service is to be asked first; ``waits_until``: until when it is left as it ended, for
-    what it printed and made is not seen to (``None``: it may be started).
+    what it printed and made is not seen to (``None``: it may be started); ``registered``: its service has not
+    let go of it, so that what it was given there opens something yet.
     """
     hold = agent.hold
     assert hold is not None
@@ -187,7 +190,7 @@ def tended(
         return Act(tuple(before), (HoldEnded(view.now, agent.generation, reason, job=agent.job),))
     if container is None or container.live:
         return Act(tuple(before), until=hold.until) if before else Stay(hold.until)
-    if before or agent.owes or waits_until is not None:
+    if before or registered or agent.owes or waits_until is not None:
         due = hold.until if waits_until is None else min(hold.until, waits_until)
         return Act(tuple(before), until=due)
     left = max(1.0, hold.latest - view.now)
