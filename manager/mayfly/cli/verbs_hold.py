@@ -101,5 +101,5 @@ def of_slot_or_job(name: str, ask: Callable[[str], T]) -> T:
 
 def of_day(until: float) -> str:
     """A time as whoever reads it has it."""
-    zone = datetime.now(UTC).astimezone().tzinfo or UTC
+    zone = datetime.fromtimestamp(until, UTC).astimezone().tzinfo or UTC
     return until_words(until, time.time(), zone)

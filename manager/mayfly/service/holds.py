@@ -17,9 +17,9 @@ from mayfly.core.quantities import spoken_age
 WARNINGS = (900.0, 300.0, 60.0)  # seconds before its end at which whoever is in there is told
 
 
-def here() -> tzinfo:
-    """This host's zone, as it is now: times of day are its people's."""
-    return datetime.now(UTC).astimezone().tzinfo or UTC
+def here(at: float) -> tzinfo:
+    """This host's zone, as it is at that moment: times of day are its people's, on both sides of a change."""
+    return datetime.fromtimestamp(at, UTC).astimezone().tzinfo or UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Holds:
         hold = self.of(generation)
         if hold is None:
             return None
-        return held_words(hold, self.now(), here())
+        return held_words(hold, self.now(), here(hold.until))
 
 
 class Warnings:
@@ -65,7 +65,7 @@ class Warnings:
             return None
         agent = self._holds.memory().agents.get(self._generation)
         name = (agent.job or agent.slot) if agent is not None else ""
-        until = until_words(hold.until, self._holds.now(), here())
+        until = until_words(hold.until, self._holds.now(), here(hold.until))
         more = f"mayfly attach {name} --extend 30m"
         return f"this ends at {until}, in {spoken_age(left)}; for more time: {more}"
 

@@ -61,7 +61,7 @@ def statuses(
     def noted(row: SlotStatus) -> SlotStatus:
         hold = row.held.hold if row.held is not None else None
         if hold is not None and hold.over is None:
-            return replace(row, note=held_words(hold, now, here()))
+            return replace(row, note=held_words(hold, now, here(hold.until)))
         told = taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
         return reservation_words.noted(told, reserved, now)
 
