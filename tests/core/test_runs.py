@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mayfly.core.command_effects import Situation, effects
+from mayfly.core.command_effects import effects
+from mayfly.core.command_result import Situation
 from mayfly.core.commands import Caller, Payload, RunJob, SubmitRun
 from mayfly.core.facts import JobSubmitted, RunSubmitted
 from mayfly.core.memory import Job, Memory

@@ -14,7 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from mayfly.core.apply import apply
-from mayfly.core.command_effects import CommandResult, Situation, effects
+from mayfly.core.command_effects import effects
+from mayfly.core.command_result import CommandResult, Situation
 from mayfly.core.commands import CancelJobs, Command, Payload, SubmitRun
 from mayfly.core.facts import Fact, JobEnded
 from mayfly.core.model import Cause, Config, Desired, HostSpec, JobId, JobState

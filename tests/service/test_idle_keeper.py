@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from mayfly.core.apply import apply
-from mayfly.core.command_effects import Situation, effects
+from mayfly.core.command_effects import effects
+from mayfly.core.command_result import Situation
 from mayfly.core.facts import (
     Fact,
     HostClosing,

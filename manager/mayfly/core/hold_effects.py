@@ -99,7 +99,9 @@ class Effect:
     facts: tuple[Fact, ...] = ()
 
 
-def held(command: HoldJob, one: Found, desired: Desired, memory: Memory, now: float) -> Effect | Refusal:
+def held(
+    command: HoldJob, one: Found, desired: Desired, memory: Memory, now: float
+) -> Effect | Refusal:
     """A job's container is to be held; whoever asks again for one that is held gets the same answer."""
     agent = one.agent
     if agent is not None and agent.hold is not None:
