@@ -19,7 +19,7 @@ from mayfly.core.facts import (
     HoldExtended,
     JobEnded,
 )
-from mayfly.core.held_jobs import with_holds
+from mayfly.core.held_jobs import conditions, with_holds
 from mayfly.core.memory import Agent, HoldWish, Job, JobHold, Memory
 from mayfly.core.model import (
     Config,
@@ -180,3 +180,15 @@ def test_it_is_not_held_for_longer_than_its_pool_allows() -> None:
     assert refused(none) == "409 j1 is not held, and nobody has asked for it"
     early = effects(ExtendHold(ANN, JOB, is_slot=False, seconds=60.0), BOTH)
     assert refused(early) == "409 j1 is not held yet: `mayfly hold j1` asks for it"
+
+
+def test_a_pool_whose_slots_are_all_held_is_told_with_the_line_that_gives_one_back() -> None:
+    other = replace(HELD, generation=Generation("g2"), slot=A0, hold=replace(HOLD, until=T + 100))
+    (told,) = conditions(situation(HELD, other).memory, KEPT)
+    assert (told.code, told.pool, told.slots) == ("pool.held", LOCAL.name, (A0, A1))
+    assert (
+        "all 2 slots of pool a are held for people, the first until 2027-01-15 08:01 UTC"
+        in told.text
+    )
+    assert told.fix == f"mayfly release {A0}"
+    assert [*conditions(BOTH.memory, KEPT)] == [], "one of them takes jobs"

@@ -16,17 +16,21 @@ from mayfly.core.facts import AgentExited, AgentHeld, AgentOpened, Fact, HoldEnd
 from mayfly.core.memory import Agent, HoldWish, JobHold, Memory
 from mayfly.core.model import (
     Cause,
+    Condition,
     Container,
     DoomReason,
     Generation,
+    PoolName,
     PoolSpec,
     Removal,
+    Severity,
     SlotName,
     SlotSpec,
 )
 from mayfly.core.observed import STARTS
 from mayfly.core.plan import Act, Stay, Verdict, View
 from mayfly.core.quantities import time_of_day, written_duration
+from mayfly.core.reservations import clock
 from mayfly.core.slots import within
 
 USUAL = 1800.0  # seconds for which a job is held where nobody says for how long
@@ -252,6 +256,25 @@ def not_started(agent: Agent, why: str, *, lasting: bool, now: float) -> HoldEnd
 
 
 # -- in words ------------------------------------------------------------------------------------
+
+
+def conditions(memory: Memory, specs: Iterable[SlotSpec]) -> Iterator[Condition]:
+    """Pools in which no job runs since all of their slots are held: a build that is broken fails in each."""
+    holds = {agent.slot: agent.hold for agent in memory.agents.values() if agent.hold is not None}
+    pools: dict[PoolName, list[SlotName]] = {}
+    for spec in specs:
+        pools.setdefault(spec.pool.name, []).append(spec.name)
+    for name, slots in pools.items():
+        if not holds.keys() >= {*slots}:
+            continue
+        first = min(slots, key=lambda slot: holds[slot].until)
+        every = f"all {len(slots)} slots" if len(slots) > 1 else "the only slot"
+        text = (
+            f"{every} of pool {name} {'are' if len(slots) > 1 else 'is'} held for people, the first until "
+            f"{clock(holds[first].until)}: no job runs there"
+        )
+        fix = f"mayfly release {first}"
+        yield Condition("pool.held", Severity.WARNING, text, fix, name, tuple(slots))
 
 
 def until_words(until: float, now: float, zone: tzinfo) -> str:

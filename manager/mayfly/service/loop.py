@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 
-from mayfly.core import allocations, machine
+from mayfly.core import allocations, held_jobs, machine
 from mayfly.core.belongings import gateway_conditions
 from mayfly.core.command_result import refusal
 from mayfly.core.image_conditions import image_conditions
@@ -247,6 +247,7 @@ class Loop:
             "the tokens' ends": lambda: token_conditions(services.token_ends(config), now),
             "the engine's token": lambda: credential_conditions(state.survey.credential, now),
             "Slurm": lambda: [*allocations.conditions(state.allocations, config, now)],
+            "the held jobs": lambda: [*held_jobs.conditions(state.memory, state.desired.slots)],
             "the jobs that wait": lambda: state.queues.conditions(config.pools, state.memory, now),
         }
         conditions = [
