@@ -102,6 +102,7 @@ def test_a_report_of_nothing_says_so_and_where_the_history_begins(
         (("--zone", "Europe"), 2, "knows no time zone"),
         (("--since", "2025-11-03", "--until", "2025-11-02"), 2, "until must be after since"),
         (("--since", "9999-01-01"), 2, "since is still to come"),
+        (("--since", "1970-01-01"), 2, "weeks, and a report has at most 1000: write a later since"),
         (("--since", "yesterday"), 2, "neither a time nor a duration"),
         (("--csv", "--json"), 2, "two forms"),
         (("--by", "owner"), 2, "owner"),

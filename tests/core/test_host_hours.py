@@ -80,3 +80,13 @@ def test_periods_have_what_lies_in_them() -> None:
         (first, Hours(900, 900, 0)),
         (second, Hours(300, 0, 600)),
     ]
+
+
+def test_a_quarter_before_or_after_all_periods_is_in_none() -> None:
+    first, second = periods(Per.MONTH, UTC, 1_762_300_800.0, 1_765_800_000.0)
+    outside = [first.begin - QUARTER, second.end, second.end + QUARTER]
+    quarters = {
+        int(at // QUARTER): Hours(900) for at in (*outside, first.begin, second.end - QUARTER)
+    }
+    assert [one.hours.up for one in by_period(quarters, (first, second))] == [900, 900]
+    assert by_period(quarters, ()) == ()

@@ -8,7 +8,8 @@ host was to go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -101,14 +102,12 @@ class PeriodHours:
     hours: Hours = field(default_factory=Hours)
 
 
-def by_period(quarters: Mapping[int, Hours], periods: Iterable[Period]) -> tuple[PeriodHours, ...]:
-    """The sums of each period that has any; a quarter belongs to where it begins."""
-    found = []
-    for period in periods:
-        sums = Hours()
-        for quarter, hours in quarters.items():
-            if period.begin <= quarter * QUARTER < period.end:
-                sums += hours
-        if sums != Hours():
-            found.append(PeriodHours(period, sums))
-    return tuple(found)
+def by_period(quarters: Mapping[int, Hours], periods: Sequence[Period]) -> tuple[PeriodHours, ...]:
+    """The sums of each period that has any, of periods in order; a quarter belongs to where it begins."""
+    begins = [period.begin for period in periods]
+    sums: dict[int, Hours] = {}
+    for quarter, hours in quarters.items():
+        at = bisect_right(begins, quarter * QUARTER) - 1
+        if at >= 0 and quarter * QUARTER < periods[at].end:
+            sums[at] = sums.get(at, Hours()) + hours
+    return tuple(PeriodHours(periods[at], sums[at]) for at in sorted(sums) if sums[at] != Hours())

@@ -16,6 +16,7 @@ from mayfly.service.parameters import BadRequest
 
 SCHEMA = "mayfly.report/1"
 QUERY = ("by", "per", "since", "until", "zone")
+MOST = 1000  # periods of one report
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
@@ -48,7 +49,13 @@ def wanted(query: Mapping[str, str], now: float) -> Wanted:
         raise BadRequest("since is still to come")
     if first >= last:
         raise BadRequest("until must be after since")
-    return Wanted(by, per, name, first, last, periods(per, zone, first, last))
+    found = periods(per, zone, first, last)
+    if len(found) > MOST:
+        raise BadRequest(
+            f"from since to until are {len(found)} {per}s, and a report has at most {MOST}: write a later "
+            "since, or ask per month"
+        )
+    return Wanted(by, per, name, first, last, found)
 
 
 def document(
