@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mayfly.cli import render_report
+from mayfly.core import usage_figures
 from mayfly.core.quantities import parse_time
 from mayfly.core.usage_report import Work
 from tests.cli.conftest import Mayfly
@@ -132,7 +133,7 @@ def test_a_date_is_of_the_zone_that_was_asked_for(report: Mayfly) -> None:
 def test_no_name_is_a_formula_in_a_spreadsheet_or_moves_a_cursor(name: str) -> None:
     row = {"period": "2025-W45", "begin": "", "end": "", "name": name, "jobs": 1}
     document = {"by": "person", "per": "week", "zone": "UTC", "rows": [row], "totals": [row]}
-    heading, line = csv.reader(io.StringIO(render_report.as_csv(document)))
+    heading, line = csv.reader(io.StringIO(usage_figures.as_csv(document)))
     assert line[heading.index("person")].startswith("'")
     assert all(cell.isprintable() for cell in line)
     assert all(shown.isprintable() for shown in render_report.report(document, 80))
@@ -141,9 +142,9 @@ def test_no_name_is_a_formula_in_a_spreadsheet_or_moves_a_cursor(name: str) -> N
 def test_no_name_is_a_formula_where_cells_end_with_a_semicolon() -> None:
     row = {"period": "2025-W45", "begin": "", "end": "", "name": '/r/a; "=1+1;-2;b', "jobs": 1}
     document = {"by": "repository", "per": "week", "zone": "UTC", "rows": [row], "totals": [row]}
-    for text in render_report.as_csv(document).splitlines():
+    for text in usage_figures.as_csv(document).splitlines():
         for cell in text.split(";"):
-            assert not cell.lstrip(' "').startswith(render_report.FORMULA), text
+            assert not cell.lstrip(' "').startswith(usage_figures.FORMULA), text
 
 
 def test_a_narrow_terminal_cuts_names_and_no_figure(report: Mayfly) -> None:

@@ -13,6 +13,7 @@ from mayfly.cli.boxes import several, show
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.talk import client, moment_of, print_json, say, terminal_width
 from mayfly.cli.trouble import Usage
+from mayfly.core import usage_figures
 from mayfly.core.quantities import moment
 from mayfly.core.usage_report import By, Per
 
@@ -56,9 +57,9 @@ def report(
         found = boxes.get("/v1/report", asked, SECONDS)
         if as_csv:
             found = render_boxes.understood(
-                found, lambda one: render_report.as_csv(one.document or {})
+                found, lambda one: usage_figures.as_csv(one.document or {})
             )
-            sys.stdout.write(render_boxes.csv_of(found, render_report.as_csv))
+            sys.stdout.write(render_boxes.csv_of(found, usage_figures.as_csv))
             for line in render_boxes.silent(found, None):
                 say(line)
             raise typer.Exit(render_boxes.code_of(found))
@@ -68,7 +69,7 @@ def report(
     if as_json:
         print_json(document)
     elif as_csv:
-        sys.stdout.write(render_report.as_csv(document))
+        sys.stdout.write(usage_figures.as_csv(document))
     else:
         for line in render_report.report(document, terminal_width()):
             print(line)

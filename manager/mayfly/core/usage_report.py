@@ -156,8 +156,13 @@ def periods(per: Per, zone: tzinfo, since: float, until: float) -> tuple[Period,
 
 def default_since(per: Per, zone: tzinfo, now: float) -> float:
     """The begin of some periods before the one of now."""
+    return begin_of_last(1 + (WEEKS if per is Per.WEEK else MONTHS), per, zone, now)
+
+
+def begin_of_last(count: int, per: Per, zone: tzinfo, now: float) -> float:
+    """The begin of the last so many periods, of which that of now is one."""
     day = _first_day(per, day_of(now, zone))
-    for _ in range(WEEKS if per is Per.WEEK else MONTHS):
+    for _ in range(count - 1):
         day = _first_day(per, day - timedelta(days=1))
     return _at(day, zone)
 
