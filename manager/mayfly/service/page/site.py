@@ -37,12 +37,16 @@ from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control, Listing
 from mayfly.service.page import other_boxes, streams, views
 from mayfly.service.page.markup import Child, Html, document, el, join
+from mayfly.service.page.no_answer import NoAnswer
 from mayfly.service.page.other_boxes import OtherBox
+from mayfly.service.page.report_kept import Reports
+from mayfly.service.page.report_view import chosen_by
 from mayfly.service.page.strip import Stint, Stints, Week, week
 from mayfly.service.page.visitor import Visitor, Visitors, form
 
 HTML = "text/html; charset=utf-8"
 PLAIN = "text/plain; charset=utf-8"
+CSV = "text/csv; charset=utf-8"
 FRESH = 1.0  # seconds for which what was gathered is shown to others, too
 SHARE = 10.0  # so many times as long as gathering took is what it gave shown, at the least
 ENDED_SHOWN = 20
@@ -70,14 +74,6 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 JOB = r"(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
-
-
-class NoAnswer(Exception):
-    """The manager does not answer that; with the status and the sentence that it gives."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +120,7 @@ class Site:
         self._gathering = threading.Lock()
         self._gathered: _Gathered | None = None
         self._static = {name: _static(name) for name in STATIC}
+        self._reports = Reports(partial(self._data, ANYBODY), now)
 
     def stop(self) -> None:
         """End all that is followed."""
@@ -267,6 +264,19 @@ class Site:
     def _rows(self, jobs: Sequence[JobId]) -> Sequence[views.Row]:
         return self._control.rows_of(ANYBODY, jobs)
 
+    # -- the report ----------------------------------------------------------------------------------
+
+    def _report(self, request: Request, visitor: Visitor) -> HttpReply:
+        found = self._reports.of(chosen_by(request.query))
+        return self._page("Report", visitor, found.shown)
+
+    def _report_csv(self, request: Request, visitor: Visitor) -> HttpReply:
+        del visitor
+        chosen = chosen_by(request.query)
+        name = f"report-{chosen.by}-{chosen.per}-{chosen.last}.csv"
+        named = {"Content-Disposition": f'attachment; filename="{name}"'}
+        return HttpReply(200, CSV, self._reports.of(chosen).csv(), named)
+
     # -- jobs ----------------------------------------------------------------------------------------
 
     def _jobs(self, request: Request, visitor: Visitor) -> HttpReply:
@@ -399,10 +409,12 @@ class Site:
 
     def _ask(self, path: str, caller: Caller, **query: object) -> Mapping[str, Any]:
         """A document of the manager's."""
-        found = self._reply(path, caller, {key: str(value) for key, value in query.items()})
-        data = found.data if isinstance(found.data, bytes) else b"".join(found.data)
-        told = json.loads(data)
+        told = json.loads(self._data(caller, path, {key: str(query[key]) for key in query}))
         return told if isinstance(told, dict) else {}
+
+    def _data(self, caller: Caller, path: str, query: Mapping[str, str]) -> bytes:
+        found = self._reply(path, caller, query)
+        return found.data if isinstance(found.data, bytes) else b"".join(found.data)
 
     def _reply(
         self, path: str, caller: Caller, query: Mapping[str, str], method: str = "GET"
@@ -433,6 +445,7 @@ class Site:
                     "nav",
                     el("a", "Host", href="/"),
                     el("a", "Jobs", href="/jobs", id="jobs-link"),
+                    el("a", "Report", href="/report", id="report-link"),
                     aria_label="Pages of this host",
                 ),
                 el("p", who, class_="who"),
@@ -467,6 +480,8 @@ class Site:
         ("GET", "/live", _live),
         ("GET", "/box", _box),
         ("GET", "/jobs", _jobs),
+        ("GET", "/report", _report),
+        ("GET", r"/report\.csv", _report_csv),
         ("GET", f"/jobs/{JOB}", _job),
         ("GET", f"/jobs/{JOB}/log", _log),
         ("GET", f"/jobs/{JOB}/log/live", _log_live),
