@@ -403,7 +403,7 @@ def test_a_form_of_another_site_cancels_nothing(
         "/jobs/j1/cancel", "POST", f"token={own if token is None else token}", **more
     )
     assert found.status == 403
-    assert "Nothing was cancelled" in data
+    assert "Nothing was changed" in data
     assert anns.commands == []
 
 

@@ -428,6 +428,8 @@ def _job_row(row: sqlite3.Row) -> dict[str, Any]:
         "results": told,
         # what it asked for, whether its agent is of it or a container there
         "image": row["image"] or row["container"],
+        # that it is to be held when it has ended: for how many seconds, and who asked
+        "hold": json.loads(row["hold"]) if row["hold"] is not None else None,
     }
 
 

@@ -304,7 +304,7 @@ ANSWERS: Mapping[str, Schema] = {
     ),
     "GET /v1/jobs": _document("mayfly.jobs/1", left_out={"type": "integer"}, jobs=ROWS),
     "GET /v1/jobs/{job}": _document("mayfly.job/1", job=TEXT, pool=TEXT, state=TEXT),
-    "GET /v1/reservations": _document("mayfly.reservations/1", reservations=ROWS),
+    "GET /v1/reservations": _document("mayfly.reservations/1", reservations=ROWS, pools=NAMES),
     "POST /v1/reservations": _object(
         reservation=TEXT, pool=TEXT, start=TEXT, until=TEXT, shell=FLAG
     ),

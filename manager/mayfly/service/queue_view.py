@@ -148,7 +148,7 @@ class LiveQueue:
         """The calendar of reserved GPUs."""
         state = self.state()
         using = in_use(state.memory, state.gpus.reading)
-        return reservation_document.document(state.memory, using, self.now())
+        return reservation_document.document(state.memory, using, self.now(), state.config.pools)
 
     def seconds_left(self, pool: str, timeout: float | None, started: float) -> float | None:
         """How long a job may still run: its own limit, or its pool's, whichever is over first."""

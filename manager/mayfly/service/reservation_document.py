@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mayfly.core.memory import Memory
+from mayfly.core.model import PoolSpec
 from mayfly.core.quantities import rfc3339
 from mayfly.core.reservations import Reservation
 from mayfly.core.reserving import idle_since
@@ -12,11 +13,17 @@ from mayfly.core.reserving import idle_since
 SCHEMA = "mayfly.reservations/1"
 
 
-def document(memory: Memory, using: Iterable[str], now: float) -> dict[str, object]:
-    """All that are not over. ``using``: GPUs on which something of their owner's computes now."""
+def document(
+    memory: Memory, using: Iterable[str], now: float, pools: Iterable[PoolSpec] = ()
+) -> dict[str, object]:
+    """All that are not over. ``using``: GPUs on which something of their owner's computes now; ``pools``: all
+    that there are, of which those are named that let people reserve.
+    """
     seen = frozenset(using)
     found = sorted(memory.reservations.values(), key=lambda one: (one.since, one.made, one.id))
-    return {"schema": SCHEMA, "reservations": [_row(one, memory, seen, now) for one in found]}
+    lets = [pool.name for pool in pools if pool.reserve is not None and not pool.by_slurm]
+    rows = [_row(one, memory, seen, now) for one in found]
+    return {"schema": SCHEMA, "reservations": rows, "pools": lets}
 
 
 def _row(one: Reservation, memory: Memory, seen: frozenset[str], now: float) -> dict[str, object]:

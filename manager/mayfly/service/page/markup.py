@@ -48,6 +48,12 @@ def link_elsewhere(text: str, address: str) -> Html:
     return Html(f'<a href="{escape(href)}" rel="noreferrer">{escape(clean(text))}</a>')
 
 
+def safe_id(value: object) -> str:
+    """A name in an address or an id: what has other letters leads nowhere."""
+    text = str(value or "")
+    return text if text.isascii() and all(one.isalnum() or one in "._-" for one in text) else "-"
+
+
 def document(title: str, head: Child, body: Html) -> bytes:
     """A whole page."""
     whole = el("html", el("head", head, el("title", title)), body, lang="en")

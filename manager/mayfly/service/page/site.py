@@ -35,7 +35,8 @@ from mayfly.edge.places import ROOT, Places
 from mayfly.edge.tcp_http import ANYBODY
 from mayfly.service.board import StatusBoard
 from mayfly.service.control import Control, Listing
-from mayfly.service.page import other_boxes, streams, views
+from mayfly.service.page import acts, other_boxes, reserve_form, streams, views
+from mayfly.service.page.acts import Act
 from mayfly.service.page.markup import Child, Html, document, el, join
 from mayfly.service.page.no_answer import NoAnswer
 from mayfly.service.page.other_boxes import OtherBox
@@ -74,6 +75,13 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",
 }
 JOB = r"(?P<job>[A-Za-z0-9][A-Za-z0-9._-]{0,127})"
+RESERVATION = JOB.replace("job", "reservation")
+RESERVED = "/#reservations"
+
+
+def _words(known: Mapping[str, Act]) -> str:
+    """The last word of an address: what is to be done."""
+    return f"(?P<word>{'|'.join(known)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +197,9 @@ class Site:
     def _sections(self, visitor: Visitor) -> Mapping[str, Html]:
         gathered = self._gather()
         user = visitor.caller.name if visitor.named else None
-        if user is None or not any(row.get("owner") == user for row in _jobs_of(gathered.seen)):
+        if user is None:
             return gathered.sections
-        return views.sections(replace(gathered.seen, user=user))
+        return {**gathered.sections, **views.own_sections(replace(gathered.seen, user=user))}
 
     def _gather(self) -> _Gathered:
         """What everybody sees of the whole host; gathering it takes a tenth of the time at most."""
@@ -210,13 +218,15 @@ class Site:
         status = self._ask("/v1/status", ANYBODY)
         gpus = self._ask("/v1/gpus", ANYBODY)
         runs = self._ask("/v1/runs", ANYBODY, limit=RUNS_SHOWN).get("runs", [])
+        calendar = self._ask("/v1/reservations", ANYBODY)
         listing = self._control.listing(JobsWanted(limit=ENDED_SHOWN))
         running = self._rows(listing.running[:RUNNING_SHOWN])
         next_ones = listing.queued[: views.QUEUED]
         standings = self._control.standings(next_ones)
         queued = [{**row, **standings.get(str(row["job"]), {})} for row in self._rows(next_ones)]
         return views.Seen(
-            reserved=self._ask("/v1/reservations", ANYBODY).get("reservations", []),
+            reserved=calendar.get("reservations", []),
+            may_reserve=calendar.get("pools", []),
             status=status,
             gpus=gpus,
             week=self._week(status) if gpus.get("gpus") else None,
@@ -363,34 +373,94 @@ class Site:
         self._ask(f"/v1/jobs/{job}", visitor.caller)  # before a stream has begun it can be refused
         return self._followed(request, visitor, streams.log(read))
 
-    # -- cancelling ----------------------------------------------------------------------------------
+    # -- what people change --------------------------------------------------------------------------
 
-    def _ask_first(self, request: Request, visitor: Visitor, job: str) -> HttpReply:
+    def _ask_of_job(self, request: Request, visitor: Visitor, job: str, word: str) -> HttpReply:
         del request
         _see_that_they_are_named(visitor)
         row, whole = self._one_job(job, visitor)
         if not whole:
             raise NoAnswer(403, f"Job {job} is not one of {visitor.caller.name}'s.")
-        token = self._visitors.token(visitor)
-        asked = el(
-            "form",
-            el("input", type="hidden", name="token", value=token),
-            el("button", f"Cancel job {job}", type="submit", id="cancel"),
-            " ",
-            el("a", "Leave it", href=f"/jobs/{job}", id="leave"),
-            method="post",
-            action=f"/jobs/{job}/cancel",
-        )
-        head = el("h2", f"Cancel job {job}?")
-        return self._page("Cancel", visitor, join(head, views.job(row, None, whole=True), asked))
+        shown = views.job(row, None, whole=True)
+        return self._asked(visitor, acts.OF_JOBS[word], job, f"/jobs/{job}", word, shown)
 
-    def _cancel(self, request: Request, visitor: Visitor, job: str) -> HttpReply:
+    def _change_job(self, request: Request, visitor: Visitor, job: str, word: str) -> HttpReply:
+        self._see_that_it_is_meant(request, visitor)
+        body = acts.OF_JOBS[word].body
+        return self._change(visitor, f"/v1/jobs/{job}/{word}", body, f"/jobs/{job}")
+
+    def _ask_of_reservation(
+        self, request: Request, visitor: Visitor, reservation: str, word: str
+    ) -> HttpReply:
+        del request
         _see_that_they_are_named(visitor)
-        why = self._visitors.meant(request, visitor, form(request.body).get("token", ""))
+        found = self._ask("/v1/reservations", visitor.caller).get("reservations", ())
+        row = next((one for one in found if one.get("reservation") == reservation), None)
+        if row is None:
+            raise NoAnswer(404, f"There is no reservation {reservation}.")
+        if row.get("user") != visitor.caller.name and not visitor.caller.operator:
+            name = visitor.caller.name
+            raise NoAnswer(403, f"Reservation {reservation} is not one of {name}'s.")
+        act, address = acts.OF_RESERVATIONS[word], f"/reservations/{reservation}"
+        shown = views.reservations([row], None, ())
+        return self._asked(visitor, act, reservation, address, word, shown)
+
+    def _change_reservation(
+        self, request: Request, visitor: Visitor, reservation: str, word: str
+    ) -> HttpReply:
+        self._see_that_it_is_meant(request, visitor)
+        body = acts.OF_RESERVATIONS[word].body
+        return self._change(visitor, f"/v1/reservations/{reservation}/{word}", body, RESERVED)
+
+    def _reserve_form(self, request: Request, visitor: Visitor) -> HttpReply:
+        del request
+        _see_that_they_are_named(visitor)
+        return self._reserving(visitor, {}, "", 200)
+
+    def _reserve(self, request: Request, visitor: Visitor) -> HttpReply:
+        """A wish that is refused comes back with the reason, and with what was filled in."""
+        given = self._see_that_it_is_meant(request, visitor)
+        try:
+            body = reserve_form.body(given)
+            return self._change(visitor, "/v1/reservations", body, RESERVED)
+        except reserve_form.Unmeant as error:
+            return self._reserving(visitor, given, str(error), 400)
+        except NoAnswer as error:
+            return self._reserving(visitor, given, str(error), error.status)
+
+    def _reserving(
+        self, visitor: Visitor, given: Mapping[str, str], why: str, status: int
+    ) -> HttpReply:
+        pools = self._ask("/v1/reservations", visitor.caller).get("pools", ())
+        token = self._visitors.token(visitor)
+        shown = reserve_form.form([str(one) for one in pools], token, given, why)
+        return self._page("Reserve", visitor, shown, status=status)
+
+    def _asked(
+        self, visitor: Visitor, act: Act, name: str, address: str, word: str, shown: Html
+    ) -> HttpReply:
+        leave = address if address.startswith("/jobs/") else RESERVED
+        token = self._visitors.token(visitor)
+        asked = acts.question(act, name, f"{address}/{word}", leave, token, shown)
+        return self._page(word.capitalize(), visitor, asked)
+
+    def _see_that_it_is_meant(self, request: Request, visitor: Visitor) -> Mapping[str, str]:
+        """The form's fields, where a person has sent it who may change something, from this page."""
+        _see_that_they_are_named(visitor)
+        given = form(request.body)
+        why = self._visitors.meant(request, visitor, given.get("token", ""))
         if why is not None:
-            raise NoAnswer(403, f"Nothing was cancelled: {why}.")
-        self._reply(f"/v1/jobs/{job}/cancel", visitor.caller, {}, method="POST")
-        return HttpReply(303, HTML, b"", {"Location": f"/jobs/{job}"})
+            raise NoAnswer(403, f"Nothing was changed: {why}.")
+        return given
+
+    def _change(
+        self, visitor: Visitor, path: str, body: Mapping[str, object], then: str
+    ) -> HttpReply:
+        """The one way to a command; what was gathered for others before is old then."""
+        self._reply(path, visitor.caller, {}, "POST", json.dumps(body).encode())
+        with self._gathering:
+            self._gathered = None
+        return HttpReply(303, HTML, b"", {"Location": then})
 
     # -- what they share -----------------------------------------------------------------------------
 
@@ -417,9 +487,14 @@ class Site:
         return found.data if isinstance(found.data, bytes) else b"".join(found.data)
 
     def _reply(
-        self, path: str, caller: Caller, query: Mapping[str, str], method: str = "GET"
+        self,
+        path: str,
+        caller: Caller,
+        query: Mapping[str, str],
+        method: str = "GET",
+        body: bytes = b"",
     ) -> HttpReply:
-        found = self._control.respond(Request(method, path, query, b"", caller))
+        found = self._control.respond(Request(method, path, query, body, caller))
         assert isinstance(found, HttpReply), path
         if found.status >= 400:
             data = found.data if isinstance(found.data, bytes) else b"{}"
@@ -485,8 +560,16 @@ class Site:
         ("GET", f"/jobs/{JOB}", _job),
         ("GET", f"/jobs/{JOB}/log", _log),
         ("GET", f"/jobs/{JOB}/log/live", _log_live),
-        ("GET", f"/jobs/{JOB}/cancel", _ask_first),
-        ("POST", f"/jobs/{JOB}/cancel", _cancel),
+        ("GET", f"/jobs/{JOB}/{_words(acts.OF_JOBS)}", _ask_of_job),
+        ("POST", f"/jobs/{JOB}/{_words(acts.OF_JOBS)}", _change_job),
+        ("GET", f"/reservations/{RESERVATION}/{_words(acts.OF_RESERVATIONS)}", _ask_of_reservation),
+        (
+            "POST",
+            f"/reservations/{RESERVATION}/{_words(acts.OF_RESERVATIONS)}",
+            _change_reservation,
+        ),
+        ("GET", "/reserve", _reserve_form),
+        ("POST", "/reserve", _reserve),
     )
 
 
@@ -495,11 +578,6 @@ def _see_that_they_are_named(visitor: Visitor) -> None:
         raise NoAnswer(
             403, visitor.note or "You can look, and change nothing: no proxy says who you are."
         )
-
-
-def _jobs_of(seen: views.Seen) -> Iterator[views.Row]:
-    yield from seen.queued
-    yield from seen.others
 
 
 def _static(name: str) -> bytes:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mayfly.core.quantities import parse_time, rfc3339, spoken_age
-from mayfly.service.page.markup import NOTHING, Child, Html, el, join, link_elsewhere
+from mayfly.core.quantities import parse_time, rfc3339, spoken_age, written_duration
+from mayfly.service.page import acts
+from mayfly.service.page.markup import NOTHING, Child, Html, el, join, link_elsewhere, safe_id
 from mayfly.service.page.other_boxes import OtherBox
 from mayfly.service.page.strip import PIECES, Strip, Week
 
@@ -49,7 +50,8 @@ class Seen:
     reserved: Sequence[Row] = ()  # GPUs that people have for themselves, or are to have
     whose: Mapping[str, Whose] = field(default_factory=dict)  # of the jobs that run, by their ids
     boxes: Sequence[OtherBox] = ()  # others of the lab
-    user: str | None = None  # who may cancel what is theirs
+    may_reserve: Sequence[str] = ()  # pools that let people reserve
+    user: str | None = None  # who may change what is theirs
 
 
 def sections(seen: Seen) -> dict[str, Html]:
@@ -60,10 +62,17 @@ def sections(seen: Seen) -> dict[str, Html]:
         "conditions": conditions(seen.status),
         "slots": slots(seen.status, seen.whose),
         "gpus": gpus(seen.gpus, seen.status, seen.week, seen.whose),
-        "reservations": reservations(seen.reserved),
+        **own_sections(seen),
+        "runs": runs(seen.runs),
+    }
+
+
+def own_sections(seen: Seen) -> dict[str, Html]:
+    """Those that show a person what they may do to what is theirs."""
+    return {
+        "reservations": reservations(seen.reserved, seen.user, seen.may_reserve),
         "queue": queue(seen.queued, seen.queued_in_all, seen.user),
         "jobs": others(seen.others, seen.user),
-        "runs": runs(seen.runs),
     }
 
 
@@ -193,9 +202,10 @@ def gpus(document: Row, status: Row, week: Week | None, whose: Mapping[str, Whos
     return join(_heading("GPUs", len(found)), told, _table(headings, rows, nothing))
 
 
-def reservations(found: Sequence[Row]) -> Html:
-    """The calendar of reserved GPUs; nothing where nobody has reserved any."""
-    if not found:
+def reservations(found: Sequence[Row], user: str | None, may_reserve: Sequence[str]) -> Html:
+    """The calendar of reserved GPUs; nothing where nobody has reserved any, or can here."""
+    offers = user is not None and bool(may_reserve)
+    if not found and not offers:
         return NOTHING
     rows = [
         (
@@ -208,11 +218,17 @@ def reservations(found: Sequence[Row]) -> Html:
             ", ".join(map(str, one.get("slots") or ()))
             or f"{one.get('slots_asked', 1)} of the pool",
             "a shell" if one.get("shell") else "outside of containers",
+            acts.of_reservation(one, user),
         )
         for one in found
     ]
-    headings = ("Reservation", "User", "Pool", "State", "From", "Until", "Slots", "As")
-    return join(_heading("Reservations", len(found)), _table(headings, rows, ""))
+    headings = ("Reservation", "User", "Pool", "State", "From", "Until", "Slots", "As", "")
+    way = el("a", "Reserve…", href="/reserve", id="to-reserve", class_="button calm")
+    return join(
+        _heading("Reservations", len(found)),
+        _table(headings, rows, "Nothing is reserved."),
+        el("p", way) if offers else None,
+    )
 
 
 def queue(found: Sequence[Row], in_all: int, user: str | None) -> Html:
@@ -226,7 +242,7 @@ def queue(found: Sequence[Row], in_all: int, user: str | None) -> Html:
             str(job.get("why") or "it waits for a slot"),
             _moment(job.get("starts_at")),
             _moment(job.get("submitted"), age=True),
-            _cancel(job, user),
+            acts.of_job(job, user),
         )
         for job in found
     ]
@@ -261,7 +277,7 @@ def jobs_table(found: Sequence[Row], user: str | None, nothing: str) -> Html:
             _ran(job),
             _moment(job.get("submitted"), age=True),
             _end(job),
-            _cancel(job, user),
+            acts.of_job(job, user),
         )
         for job in found
     ]
@@ -276,8 +292,8 @@ def runs(found: Sequence[Row]) -> Html:
             el(
                 "a",
                 str(run.get("run", "")),
-                href=f"/jobs?group={_id(run.get('run'))}",
-                id=f"run-{_id(run.get('run'))}",
+                href=f"/jobs?group={safe_id(run.get('run'))}",
+                id=f"run-{safe_id(run.get('run'))}",
             ),
             _base_name(str(run.get("repository", ""))),
             str(run.get("ref") or "-").removeprefix("refs/heads/"),
@@ -320,16 +336,19 @@ def job(row: Row, user: str | None, *, whole: bool) -> Html:
     shown = [
         join(el("dt", name), el("dd", value)) for name, value in told if value not in (None, "")
     ]
-    return join(el("dl", shown), el("p", _cancel(row, user)))
+    return join(el("dl", shown), el("p", acts.of_job(row, user)))
 
 
 # -- parts -----------------------------------------------------------------------------------------
 
 
 def _held(row: Row) -> str:
-    """For whom its container is held, and until when; nothing where it is not."""
+    """For whom its container is held, and until when, or that it is to be; nothing where it is not."""
     held = row.get("held")
-    return str(held.get("words") or "") if isinstance(held, Mapping) else ""
+    if isinstance(held, Mapping):
+        return str(held.get("words") or "")
+    seconds = acts.wish(row) if row.get("state") in acts.OPEN else 0.0
+    return f"when it has ended, for {written_duration(round(seconds))}" if seconds > 0 else ""
 
 
 def job_link(row: Row) -> Html:
@@ -337,13 +356,13 @@ def job_link(row: Row) -> Html:
     own = str(row.get("job", ""))
     name = row.get("name")
     beside = el("span", str(name), class_="beside") if name else None
-    return join(el("a", own, href=f"/jobs/{_id(own)}", id=f"job-{_id(own)}"), beside)
+    return join(el("a", own, href=f"/jobs/{safe_id(own)}", id=f"job-{safe_id(own)}"), beside)
 
 
 def _run_link(group: object) -> Html | None:
     if not group:
         return None
-    return el("a", str(group), href=f"/jobs?group={_id(group)}")
+    return el("a", str(group), href=f"/jobs?group={safe_id(group)}")
 
 
 def _job_link(own: object, whose: Mapping[str, Whose]) -> Child:
@@ -355,7 +374,7 @@ def _job_link(own: object, whose: Mapping[str, Whose]) -> Child:
         return str(own)
     beside = " · ".join(one for one in (known.name, known.owner, known.repository) if one)
     return join(
-        el("a", str(own), href=f"/jobs/{_id(own)}", id=f"slot-job-{_id(own)}"),
+        el("a", str(own), href=f"/jobs/{safe_id(own)}", id=f"slot-job-{safe_id(own)}"),
         el("span", beside, class_="beside") if beside else None,
     )
 
@@ -476,14 +495,6 @@ def _end(row: Row) -> str:
     return " ".join(dict.fromkeys((*told, *([held] if held else [])))) or "-"
 
 
-def _cancel(row: Row, user: str | None) -> Html:
-    """To where what is theirs is cancelled, which asks first."""
-    if user is None or row.get("owner") != user or row.get("state") in ENDED:
-        return NOTHING
-    own = _id(row.get("job"))
-    return el("a", "Cancel…", href=f"/jobs/{own}/cancel", id=f"cancel-{own}", class_="button")
-
-
 def _moment(value: object, *, age: bool = False) -> Child:
     """A time; ``age``: with a script it says how long ago that was."""
     if not isinstance(value, str):
@@ -527,9 +538,3 @@ def _word(value: object) -> str:
     """A state as a class's name."""
     text = str(value or "")
     return text if text.isascii() and text.isalpha() else "other"
-
-
-def _id(value: object) -> str:
-    """A name in an address or an id: what has other letters leads nowhere."""
-    text = str(value or "")
-    return text if text.isascii() and all(one.isalnum() or one in "._-" for one in text) else "-"

@@ -33,7 +33,7 @@ class Visitor:
     """Somebody who looks at the page."""
 
     caller: Caller  # whom the manager is asked for
-    named: bool = False  # a person of this host, who may end what is theirs
+    named: bool = False  # a person of this host, who may change what is theirs
     proxied: bool = False  # by a proxy that is trusted
     note: str = ""  # why they are nobody, though a header named them; in one sentence
 
