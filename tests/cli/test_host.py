@@ -482,7 +482,7 @@ def test_jobs_of_several_boxes_are_cancelled_where_they_are(
 def takes(manager: StandIn, name: str) -> None:
     """It queues what comes as that job."""
     given: Any = manager
-    given._answering.by_verb["submit"] = lambda _: Answer(201, {"job": name})
+    given.answering.by_verb["submit"] = lambda _: Answer(201, {"job": name})
 
 
 NOW = {"starts_in": 0.0, "ahead": 0, "slots": 2, "busy": 1}

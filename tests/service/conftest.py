@@ -5,14 +5,21 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.service.standin import StandIn, slot, status
+from mayfly.edge.page_http import PLACES, UNSENT
+from mayfly.edge.tcp_http import TcpServer
+from mayfly.service.page.other_boxes import OtherBox
+from mayfly.service.page.site import Site
+from mayfly.service.page.strip import Stints
+from mayfly.service.page.visitor import Visitors
+from tests.service.page_visits import ANN, HEADER, ME, Browser, Serve, known
+from tests.service.standin import StandIn, job, slot, status
 
 
 @pytest.fixture
@@ -88,3 +95,48 @@ def exchange(manager: StandIn) -> Callable[..., bytes]:
                 received += part
 
     return _exchange
+
+
+@pytest.fixture
+def told() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def serve(manager: StandIn, told: list[str]) -> Iterator[Serve]:
+    """A page of the manager's, as its visitors see it; ``user``: whom a proxy of this user names."""
+    made: list[tuple[Site, TcpServer]] = []
+
+    def fails(where: str, error: BaseException) -> None:
+        manager.failures.append(error)
+
+    def _serve(
+        user: str | None = None,
+        trusted: tuple[str, ...] = (ME,),
+        boxes: Callable[[], Sequence[OtherBox]] = tuple,
+    ) -> Browser:
+        visitors = Visitors(HEADER, trusted, known)
+        stints = Stints(manager.account)
+        site = Site(
+            *(manager.control, manager.board, visitors, stints),
+            on_failure=fails,
+            ignored=told.append,
+            boxes=boxes,
+        )
+        server = TcpServer("127.0.0.1", 0, site.respond, fails, PLACES, unsent=UNSENT)
+        made.append((site, server))
+        return Browser(server.address, {HEADER: user} if user else {})
+
+    yield _serve
+    for site, server in made:
+        site.stop()
+        server.close()
+    assert manager.failures == []
+
+
+@pytest.fixture
+def anns(manager: StandIn) -> StandIn:
+    """A manager with a queued job of ann's."""
+    manager.account.rows["j1"] = job("j1", owner="ann", argv=["secret-words"], out=[], results=None)
+    manager.account.owners["j1"] = ANN.uid
+    return manager

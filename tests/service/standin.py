@@ -283,9 +283,14 @@ class Standing:
             "busy": 0,
         }
         self.reserved: list[Row] = []  # the calendar of reserved GPUs
+        self.reservable: list[str] = []  # pools that let people reserve
 
     def reservations(self) -> dict[str, object]:
-        return {"schema": "mayfly.reservations/1", "reservations": self.reserved}
+        return {
+            "schema": "mayfly.reservations/1",
+            "reservations": self.reserved,
+            "pools": self.reservable,
+        }
 
     def positions(self) -> Mapping[str, int]:
         return self.places
@@ -346,7 +351,7 @@ class StandIn:
         self.attach: Callable[[AttachAgent, Wanted], Reply] = nobody_there
         self.gpus: Row = {"schema": "mayfly.gpus/1", "watched": False, "gpus": [], "slots": []}
         self.results = ResultStore(path.parent / "kept-results", 1 << 30, 1 << 30)
-        self._answering = answering or (lambda _: Answer(200, {"slots": []}))
+        self.answering = answering or (lambda _: Answer(200, {"slots": []}))
         self._inbox: SimpleQueue[PendingCommand | None] = SimpleQueue()
         self._loop = threading.Thread(target=self._run, daemon=True)
         self._loop.start()
@@ -392,5 +397,5 @@ class StandIn:
     def _run(self) -> None:
         while (pending := self._inbox.get()) is not None:
             self.commands.append(pending.command)
-            answer = self._answering(pending.command)
+            answer = self.answering(pending.command)
             pending.answer(answer.status, answer.body)

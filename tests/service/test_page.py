@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import html
-import http.client
 import json
 import os
-import pwd
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,113 +20,16 @@ from mayfly.core.commands import Caller, CancelJobs
 from mayfly.core.quantities import rfc3339
 from mayfly.edge import page_http
 from mayfly.edge.faults import Passing
-from mayfly.edge.page_http import PLACES, UNSENT
-from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.control import Control
 from mayfly.service.page import streams, views
-from mayfly.service.page.other_boxes import OtherBox, OtherBoxes
+from mayfly.service.page.other_boxes import OtherBoxes
 from mayfly.service.page.site import HEADERS, Site
 from mayfly.service.page.strip import DAY, Stints
 from mayfly.service.page.visitor import Visitors
 from tests.service.conftest import connect
+from tests.service.page_visits import ANN, HEADER, HOSTILE, ME, Serve, cells, known, token_of
 from tests.service.standin import Row, StandIn, job, run, slot, status
 from tests.waiting import Until
-
-ME = pwd.getpwuid(os.getuid()).pw_name
-HEADER = "X-Remote-User"
-ANN = Caller(0, 4242, 4242, "ann", operator=False)
-# What might act on a browser, a terminal or a line's order, in each field.
-HOSTILE = "<script>alert(1)</script>\x1b[31m\"'&\u202e</td>\x00\ud800"
-
-
-def known(name: str) -> Caller | str:
-    return {"ann": ANN, "ben": replace(ANN, uid=4243, name="ben")}.get(name, f"{name} is nobody")
-
-
-@dataclass
-class Browser:
-    """Asks the page as a browser does, without keeping anything."""
-
-    address: tuple[str, int]
-    headers: Mapping[str, str]
-
-    def get(self, path: str, method: str = "GET", body: str | None = None, **more: str) -> Any:
-        client = http.client.HTTPConnection(*self.address, timeout=30)
-        headers = {**self.headers, **{k.replace("_", "-"): v for k, v in more.items()}}
-        client.request(method, path, body, headers)
-        found = client.getresponse()
-        data = found.read().decode()
-        client.close()
-        return found, data
-
-    def page(self, path: str = "/", **more: str) -> str:
-        found, data = self.get(path, **more)
-        assert found.status == 200, data
-        return str(data)
-
-    def events(self, path: str) -> Iterator[tuple[str, Any]]:
-        """What comes as server-sent events."""
-        client = http.client.HTTPConnection(*self.address, timeout=30)
-        client.request("GET", path, headers=dict(self.headers))
-        found = client.getresponse()
-        assert found.status == 200, found.read()
-        name = ""
-        for line in iter(found.readline, b""):
-            text = line.decode().rstrip("\n")
-            if text.startswith("event: "):
-                name = text.removeprefix("event: ")
-            elif text.startswith("data: "):
-                yield name, json.loads(text.removeprefix("data: "))
-
-
-Serve = Callable[..., Browser]
-
-
-@pytest.fixture
-def told() -> list[str]:
-    return []
-
-
-@pytest.fixture
-def serve(manager: StandIn, told: list[str]) -> Iterator[Serve]:
-    """A page of the manager's, as its visitors see it; ``user``: whom a proxy of this user names."""
-    made: list[tuple[Site, TcpServer]] = []
-
-    def fails(where: str, error: BaseException) -> None:
-        manager.failures.append(error)
-
-    def _serve(
-        user: str | None = None,
-        trusted: tuple[str, ...] = (ME,),
-        boxes: Callable[[], Sequence[OtherBox]] = tuple,
-    ) -> Browser:
-        visitors = Visitors(HEADER, trusted, known)
-        stints = Stints(manager.account)
-        site = Site(
-            *(manager.control, manager.board, visitors, stints),
-            on_failure=fails,
-            ignored=told.append,
-            boxes=boxes,
-        )
-        server = TcpServer("127.0.0.1", 0, site.respond, fails, PLACES, unsent=UNSENT)
-        made.append((site, server))
-        return Browser(server.address, {HEADER: user} if user else {})
-
-    yield _serve
-    for site, server in made:
-        site.stop()
-        server.close()
-    assert manager.failures == []
-
-
-def cells(page: str, section: str) -> list[list[str]]:
-    """The rows of a section's table, as texts."""
-    inside = re.search(rf'<section id="{section}">(.*?)</section>', page, re.DOTALL)
-    assert inside, section
-    rows = re.findall(r"<tr>(.*?)</tr>", inside[1], re.DOTALL)
-    texts = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
-    return [[html.unescape(re.sub(r"<[^>]+>", "", one)) for one in row] for row in texts if row]
-
 
 GPU: Row = {
     "uuid": "GPU-1",
@@ -354,20 +254,6 @@ def test_no_get_changes_anything(manager: StandIn, serve: Serve) -> None:
 
 
 # -- who may do what -----------------------------------------------------------------------------------
-
-
-def token_of(page: str) -> str:
-    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
-    assert found, page
-    return found[1]
-
-
-@pytest.fixture
-def anns(manager: StandIn) -> StandIn:
-    """A manager with a queued job of ann's."""
-    manager.account.rows["j1"] = job("j1", owner="ann", argv=["secret-words"], out=[], results=None)
-    manager.account.owners["j1"] = ANN.uid
-    return manager
 
 
 def test_whom_a_trusted_proxy_names_cancels_what_is_theirs(anns: StandIn, serve: Serve) -> None:

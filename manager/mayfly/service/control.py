@@ -114,7 +114,7 @@ JOB_KEYS = (
     *("job", "pool", "state", "exit_code", "cause", "detail"),
     *("slot", "agent", "submitted", "started", "finished", "owner"),
     *("name", "command", "priority", "group", "variant", "after", "lost", "image"),
-    "gpu_use",
+    *("gpu_use", "hold"),
 )
 
 ATTACH_BODY = ("argv", "rows", "columns", "term")

@@ -39,6 +39,9 @@ def body(given: Mapping[str, str]) -> dict[str, object]:
 
 def form(pools: Sequence[str], token: str, given: Mapping[str, str], why: str = "") -> Html:
     """The form with what was ``given``; ``why``: what was refused of it, in a sentence."""
+    if not pools:
+        told = "No pool is for reservations: an operator sets reserve = true in a pool's table."
+        return join(el("h2", "Reserve GPUs"), el("p", told, class_="note"))
     shown = {name: given.get(name, before)[:MOST] for name, before in BEFORE.items()}
     asked = el(
         "form",
