@@ -118,6 +118,11 @@ class Chromium:
         self.call("Input.dispatchKeyEvent", type="keyDown", **code, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
+    def type(self, text: str) -> None:
+        """Type it where the keyboard is, in place of what stands there."""
+        self.js("document.activeElement.select()")
+        self.call("Input.insertText", text=text)
+
     # -- what a person sees ------------------------------------------------------------------------
 
     def js(self, expression: str) -> Any:

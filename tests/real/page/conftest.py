@@ -21,6 +21,7 @@ slots = 2
 gpus = 1
 image = "mayfly/local:cpu"
 network = "none"
+reserve = true
 [[pool]]
 name = "cpu"
 slots = 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from mayfly.core.quantities import parse_time
 from tests.harness import until
 from tests.real.page.chromium import PHONE, Chromium
 from tests.real.page.lab import HEADER, LabPage
@@ -54,6 +55,81 @@ def test_a_lab_member_finds_their_job_reads_its_log_and_cancels_it_by_keyboard(
     browser.shows("#slots", waiting[0])  # who was next has its place
 
 
+def test_a_lab_member_holds_a_job_extends_that_and_gives_it_up_by_keyboard(
+    lab: LabPage, browser: Chromium
+) -> None:
+    waits = "until [ -e /tmp/go ]; do sleep 0.05; done; exit 3"
+    job = lab.manager.submit("sh", "-c", waits, options=("--pool", "cpu"))
+    lab.manager.started(job)
+    browser.named(HEADER, "root")
+    browser.open(lab.address)
+    browser.shows("#jobs", job)
+    _done(browser, f"hold-{job}", f"Hold job {job} when it has ended?", "hold")
+    browser.shows("h2", f"Job {job}")
+    browser.shows("dl", "when it has ended, for 30m")
+    lab.manager.let_go(job)
+    assert lab.manager.ended(job)["state"] == "failed"
+    browser.open(lab.address)
+    browser.shows("#slots", "held for root until")
+    browser.shows("#jobs", "held for root until")
+    before = parse_time(lab.manager.slot("cpu-0")["held"]["until"])
+    _done(browser, f"extend-{job}", f"Hold job {job} for 30 minutes longer?", "extend")
+    browser.shows("h2", f"Job {job}")
+    until(
+        lambda: parse_time(lab.manager.slot("cpu-0")["held"]["until"]) == before + 1800,
+        "it is held for longer",
+    )
+    browser.open(lab.address)
+    browser.shows("#jobs", "held for root until")
+    _done(browser, f"release-{job}", f"Release job {job}?", "release")
+    browser.shows("h2", f"Job {job}")
+    until(lambda: lab.manager.slot("cpu-0")["held"] is None, "its slot is free")
+
+
+def test_a_lab_member_reserves_a_gpu_and_gives_it_back_by_keyboard(
+    lab: LabPage, browser: Chromium
+) -> None:
+    browser.named(HEADER, "root")
+    browser.open(lab.address)
+    browser.tab_to("to-reserve")
+    browser.key("Enter")
+    browser.shows("h2", "Reserve GPUs")
+    browser.tab_to("gpus")
+    browser.type("5")
+    browser.tab_to("reserve")
+    browser.key("Enter")
+    browser.shows("#why", "2 may be reserved at once")
+    browser.settle()
+    browser.complaints.clear()  # the browser says itself that it was refused
+    browser.tab_to("gpus")
+    browser.type("1")
+    browser.tab_to("for")
+    browser.type("1h")
+    browser.tab_to("reserve")
+    browser.key("Enter")
+    browser.shows("#reservations", "outside of containers")
+    [row] = lab.manager.get("/v1/reservations")["reservations"]
+    name, end = row["reservation"], parse_time(row["until"])
+    assert (row["user"], row["gpus"], row["shell"]) == ("root", 1, False)
+    browser.shows("#reservations", "active")
+    _done(browser, f"extend-reservation-{name}", f"Extend reservation {name}", "extend")
+    browser.shows("#reservations", "active")
+    [row] = lab.manager.get("/v1/reservations")["reservations"]
+    assert parse_time(row["until"]) >= end + 1800
+    _done(browser, f"release-reservation-{name}", f"Release reservation {name}?", "release")
+    browser.shows("#reservations", "Nothing is reserved.")
+    assert lab.manager.get("/v1/reservations")["reservations"] == []
+
+
+def _done(browser: Chromium, link: str, question: str, button: str) -> None:
+    """By keyboard: what leads there, and then that it is meant."""
+    browser.tab_to(link)
+    browser.key("Enter")
+    browser.shows("h2", question)
+    browser.tab_to(button)
+    browser.key("Enter")
+
+
 def test_what_happens_comes_to_an_operator_by_itself_and_is_what_status_says(
     lab: LabPage, browser: Chromium
 ) -> None:
@@ -61,11 +137,14 @@ def test_what_happens_comes_to_an_operator_by_itself_and_is_what_status_says(
     browser.shows(".who", "read-only")
     browser.shows("#link", "live")
     browser.js("window.same = true")
-    assert "Cancel" not in browser.text("main")
     _, first, _, *waiting = lab.busy()
     browser.shows("#slots", first)
     browser.shows("#gpus", "not ours: root")
     browser.shows("#queue", waiting[2])
+    assert "…" not in browser.text("main")  # nothing is offered to who is not named
+    assert lab.manager.cli("reserve", "--outside", "--for", "1h").returncode == 0
+    browser.shows("#reservations", "outside of containers")
+    assert lab.manager.cli("hold", first).returncode == 0
     lab.manager.cli("cordon", "cpu-0", "--note", "its <disk> is full")
     browser.shows("#slots", "its <disk> is full")
     lab.manager.cli("pause", "--note", "maintenance")
@@ -79,6 +158,9 @@ def test_what_happens_comes_to_an_operator_by_itself_and_is_what_status_says(
     assert all(row["phase"] in cells[2] for row, cells in zip(rows, shown, strict=True))
     lab.manager.cli("resume")
     until(lambda: "mayfly resume" not in browser.text("#conditions"), "the condition has gone")
+    [row] = lab.manager.get("/v1/reservations")["reservations"]
+    lab.manager.cli("release", row["reservation"])
+    until(lambda: browser.text("#reservations") == "", "the reservation has gone")
     assert browser.js("window.same") is True  # it was never loaded again
 
 
