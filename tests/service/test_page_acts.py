@@ -141,8 +141,11 @@ def test_who_is_not_named_by_a_proxy_is_offered_nothing_and_refused(
     assert "…</a>" not in browser.page()
     for path in PATHS:
         for method in ("GET", "POST"):
-            found, _ = browser.get(path, method, urlencode({"token": token, **WISH}), **HERE)
+            found, data = browser.get(path, method, urlencode({"token": token, **WISH}), **HERE)
             assert found.status == 403, path
+            assert (
+                "Nothing was changed" not in data
+            )  # it is for who they are not, not for the token
     assert lab.commands == []
 
 
