@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import typer
@@ -101,5 +100,4 @@ def of_slot_or_job(name: str, ask: Callable[[str], T]) -> T:
 
 def of_day(until: float) -> str:
     """A time as whoever reads it has it."""
-    zone = datetime.fromtimestamp(until, UTC).astimezone().tzinfo or UTC
-    return until_words(until, time.time(), zone)
+    return until_words(until, time.time())

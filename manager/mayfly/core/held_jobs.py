@@ -9,7 +9,6 @@ its GPUs, opens until that container is gone, whatever becomes of the manager. S
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import tzinfo
 
 from mayfly.core.actions import Action, StartAgain
 from mayfly.core.facts import AgentExited, AgentHeld, AgentOpened, Fact, HoldEnded, JobEnded
@@ -277,11 +276,11 @@ def conditions(memory: Memory, specs: Iterable[SlotSpec]) -> Iterator[Condition]
         yield Condition("pool.held", Severity.WARNING, text, fix, name, tuple(slots))
 
 
-def until_words(until: float, now: float, zone: tzinfo) -> str:
+def until_words(until: float, now: float) -> str:
     """``14:05``, with the day where that is not within a day."""
-    return time_of_day(until, zone, day=until - now >= DAY)
+    return time_of_day(until, day=until - now >= DAY)
 
 
-def held_words(hold: JobHold, now: float, zone: tzinfo) -> str:
+def held_words(hold: JobHold, now: float) -> str:
     """What the row of its slot and of its job say."""
-    return f"held for {hold.user or OPERATORS} until {until_words(hold.until, now, zone)}"
+    return f"held for {hold.user or OPERATORS} until {until_words(hold.until, now)}"

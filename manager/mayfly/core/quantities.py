@@ -130,10 +130,12 @@ def day_of(seconds: float, zone: tzinfo) -> date:
     return datetime.fromtimestamp(at, zone).date()
 
 
-def time_of_day(seconds: float, zone: tzinfo, *, day: bool = False) -> str:
-    """``14:05`` in that zone, after the ``day`` of the week where that is wanted; total, as ``rfc3339``."""
+def time_of_day(seconds: float, *, day: bool = False) -> str:
+    """``14:05`` as this process's clocks show it then, also after a change to or from summer time; behind the
+    ``day`` of the week where that is wanted; total, as ``rfc3339``.
+    """
     at = min(max(86400.0, seconds), LATEST - 86400.0)
-    return datetime.fromtimestamp(at, zone).strftime("%a %H:%M" if day else "%H:%M")
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%a %H:%M" if day else "%H:%M")
 
 
 def parse_time(text: str) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 
 from mayfly.core.held_jobs import held_words, until_words
 from mayfly.core.memory import JobHold, Memory
@@ -15,11 +14,6 @@ from mayfly.core.model import Generation, JobId
 from mayfly.core.quantities import spoken_age
 
 WARNINGS = (900.0, 300.0, 60.0)  # seconds before its end at which whoever is in there is told
-
-
-def here(at: float) -> tzinfo:
-    """This host's zone, as it is at that moment: times of day are its people's, on both sides of a change."""
-    return datetime.fromtimestamp(at, UTC).astimezone().tzinfo or UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +34,7 @@ class Holds:
         hold = self.of(generation)
         if hold is None:
             return None
-        return held_words(hold, self.now(), here(hold.until))
+        return held_words(hold, self.now())
 
 
 class Warnings:
@@ -65,7 +59,7 @@ class Warnings:
             return None
         agent = self._holds.memory().agents.get(self._generation)
         name = (agent.job or agent.slot) if agent is not None else ""
-        until = until_words(hold.until, self._holds.now(), here(hold.until))
+        until = until_words(hold.until, self._holds.now())
         more = f"mayfly attach {name} --extend 30m"
         return f"this ends at {until}, in {spoken_age(left)}; for more time: {more}"
 

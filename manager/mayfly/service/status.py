@@ -38,7 +38,6 @@ from mayfly.core.slots import (
     tenancies,
 )
 from mayfly.core.turns import NO_TURN, Turns
-from mayfly.service.holds import here
 
 SCHEMA = "mayfly.status/1"
 
@@ -61,7 +60,7 @@ def statuses(
     def noted(row: SlotStatus) -> SlotStatus:
         hold = row.held.hold if row.held is not None else None
         if hold is not None and hold.over is None:
-            return replace(row, note=held_words(hold, now, here(hold.until)))
+            return replace(row, note=held_words(hold, now))
         told = taking_turns.noted(unseen_ends.noted(row, unseen, now), turns, desired, memory)
         return reservation_words.noted(told, reserved, now)
 
