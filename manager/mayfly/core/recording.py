@@ -77,8 +77,7 @@ class Recording:
     def _known(self, containers: tuple[Container, ...]) -> tuple[Container, ...]:
         last = {one.id: one for one in self._containers}
         found = tuple(
-            known if (known := last.get(one.id)) == one and known is not None else one
-            for one in containers
+            known if (known := last.get(one.id, one)) == one else one for one in containers
         )
         if found != self._containers:
             self._containers = found
