@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,31 @@ def test_installing_twice_changes_nothing(tmp_path: Path) -> None:
     assert "wrote" not in again.stdout
     assert "mayfly: nothing changed\n" in again.stderr
     assert {name: (tmp_path / name).stat().st_mtime_ns for name in FILES} == before
+
+
+def test_a_file_of_somebody_else_s_is_no_change(tmp_path: Path) -> None:
+    install(tmp_path)
+    (tmp_path / FILES[0]).write_text("# mine\n")
+    assert "mayfly: nothing would change\n" in install(tmp_path, "--dry-run").stderr
+    again = install(tmp_path)
+    assert f"/{FILES[0]} left alone, Mayfly did not write it" in again.stdout
+    assert "mayfly: nothing changed\n" in again.stderr
+
+
+def test_what_systemd_is_to_make_is_read_from_the_files_that_are_shipped() -> None:
+    shipped = files("mayfly") / "data/systemd"
+    assert installation.groups((shipped / "sysusers.conf").read_text()) == [
+        "mayfly",
+        "mayfly-users",
+    ]
+    assert [
+        (str(place.path), oct(place.mode))
+        for place in installation.places((shipped / "tmpfiles.conf").read_text())
+    ] == [
+        ("/etc/mayfly", "0o755"),
+        ("/etc/mayfly/conf.d", "0o755"),
+        ("/etc/mayfly/credentials", "0o700"),
+    ]
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path) -> None:

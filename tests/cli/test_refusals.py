@@ -58,6 +58,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
         ("drain local-0 --wait --timeout nonsense", 2),
         ("drain local-0 --wait --timeout -5", 2),
     ],
+    "drain --note": ANY,
     "drain --force": [("drain local-0 --force", 2)],
     "drain --yes": [("drain local-0 --yes", 2)],
     "pause --note": ANY,

@@ -50,6 +50,7 @@ ANYONE = Caller(0, 0, 0, "")
         (["drain", "--all"], DrainSlots(ANYONE, None, force=False)),
         (["drain"], DrainSlots(ANYONE, None, force=False)),
         (["drain", "--force", "--yes"], DrainSlots(ANYONE, None, force=True)),
+        (["drain", "--note", "new fan"], DrainSlots(ANYONE, None, force=False, note="new fan")),
         (["cordon", "local-1"], CordonSlots(ANYONE, ("local-1",), until=None, note="")),
         (["pause", "--note", "disk"], PauseManager(ANYONE, "disk")),
         (["resume"], ResumeManager(ANYONE)),

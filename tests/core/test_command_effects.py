@@ -188,10 +188,13 @@ def doomed(agent: Agent, reason: DoomReason) -> AgentDoomed:
             [SlotCordoned(T, name, Cordon(T, "ann", drain=True)) for name in (A0, A1, GONE)],
         ),
         (
-            DrainSlots(ANN, ("a-1",), force=True),
+            DrainSlots(ANN, ("a-1",), force=True, note="n"),
             BOTH,
             {"slots": ["a-1"]},
-            [SlotCordoned(T, A1, Cordon(T, "ann", drain=True)), doomed(RUNS, DoomReason.FORCED)],
+            [
+                SlotCordoned(T, A1, Cordon(T, "ann", "n", drain=True)),
+                doomed(RUNS, DoomReason.FORCED),
+            ],
         ),
         (
             RecycleSlots(ANN, ("a-0", "a-1")),

@@ -350,6 +350,7 @@ COMMANDS: list[tuple[str, object, Command]] = [
     ("/v1/uncordon", None, UncordonSlots(ANYONE, ("local-0", "local-1"))),
     ("/v1/drain", {"slots": None, "force": True}, DrainSlots(ANYONE, None, force=True)),
     ("/v1/drain", {"slots": ["a-1", "a-1"]}, DrainSlots(ANYONE, ("a-1",), force=False)),
+    ("/v1/drain", {"note": "new fan"}, DrainSlots(ANYONE, None, force=False, note="new fan")),
     ("/v1/pause", {"note": "n"}, PauseManager(ANYONE, "n")),
     ("/v1/resume", {}, ResumeManager(ANYONE)),
     ("/v1/recycle", {"slots": ["local-0"]}, RecycleSlots(ANYONE, ("local-0",))),

@@ -49,6 +49,25 @@ class InstallStep:
     text: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A directory of root's that systemd-tmpfiles is to make."""
+
+    path: Path
+    mode: int
+
+
+def groups(text: str) -> list[str]:
+    """The groups that a file for systemd-sysusers names (sysusers.d(5)); ours has no other kind of line."""
+    return [line.split()[1] for line in text.splitlines() if line.startswith("g ")]
+
+
+def places(text: str) -> list[Place]:
+    """The directories that a file for systemd-tmpfiles names (tmpfiles.d(5)); ours are all root's."""
+    rows = (line.split() for line in text.splitlines() if line.startswith("d "))
+    return [Place(Path(path), int(mode, 8)) for _, path, mode, *_ in rows]
+
+
 def files(
     shipped: Mapping[str, str],
     command: str,
@@ -140,6 +159,11 @@ def pages_told(steps: Sequence[InstallStep], *, dry: bool) -> Iterator[str]:
 def told(step: InstallStep, *, dry: bool) -> str:
     """The step as a line for people."""
     return _told(f"/{step.path}", step.deed, dry=dry)
+
+
+def tells_a_change(line: str) -> bool:
+    """Whether a line is of something that was done, or would be: not of what stays as it is."""
+    return line.startswith(("wrote ", "would ", "removed ", "ran "))
 
 
 def _told(what: str, deed: Deed, *, dry: bool, are: bool = False) -> str:

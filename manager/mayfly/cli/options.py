@@ -30,6 +30,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 FolderArgument = Annotated[
     str, typer.Argument(metavar="[FOLDER]", help="Of a repository; the one you are in.")
 ]
+NoteOption = Annotated[str | None, typer.Option("--note", help="Why, for whoever looks.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 TimeoutOption = Annotated[
     str | None, typer.Option("--timeout", metavar="TIME", help="Give up after 90s, 30m, 2h…")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files as resources
 from pathlib import Path
+from stat import S_IMODE, S_ISDIR
 from typing import Annotated
 
 import typer
@@ -65,9 +67,11 @@ def install(
         steps = installation.removal(wanted, present)
     else:
         steps = installation.plan(wanted, present)
+    lines = []
     for line in _taken(steps, root, here=here, dry_run=dry_run):
         print(line)
-    if all(step.deed == "same" for step in steps) and not uninstall:
+        lines.append(line)
+    if not uninstall and not any(map(installation.tells_a_change, lines)):
         say("nothing would change" if dry_run else "nothing changed")
     if dry_run:
         return
@@ -90,9 +94,8 @@ def put_in_place() -> list[str]:
     """Unit, groups, completions, man pages on this host; a line for each step, none where all is so."""
     wanted, root = _wanted(), Path("/")
     steps = installation.plan(wanted, _present(wanted, root))
-    if all(step.deed == "same" for step in steps):
-        return []
-    return list(_taken(steps, root, here=True, dry_run=False))
+    lines = list(_taken(steps, root, here=True, dry_run=False))
+    return lines if any(map(installation.tells_a_change, lines)) else []
 
 
 def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: bool) -> Iterator[str]:
@@ -114,6 +117,26 @@ def _taken(steps: Sequence[InstallStep], root: Path, *, here: bool, dry_run: boo
         if not dry_run:
             run(command)
         yield f"would run {' '.join(command)}" if dry_run else f"ran {' '.join(command)}"
+
+
+def _has(group: str) -> bool:
+    try:
+        return bool(grp.getgrnam(group))
+    except KeyError:
+        return False
+
+
+def _stands(place: installation.Place) -> bool:
+    """Whether a directory is there, is root's, and as open as it is to be."""
+    try:
+        found = place.path.lstat()
+    except OSError:
+        return False
+    return S_ISDIR(found.st_mode) and (S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (
+        place.mode,
+        0,
+        0,
+    )
 
 
 def _wanted() -> list[installation.InstalledFile]:
@@ -188,11 +211,16 @@ def _afterwards(steps: Sequence[InstallStep], root: Path, *, here: bool) -> list
     commands: list[list[str]] = []
     if not here:
         return commands
+    texts = {step.path: step.text for step in steps}
+    stands = {
+        SYSUSERS: all(map(_has, installation.groups(texts.get(SYSUSERS, "")))),
+        TMPFILES: all(map(_stands, installation.places(texts.get(TMPFILES, "")))),
+    }
     for path, words in (
         (SYSUSERS, ["systemd-sysusers", f"/{SYSUSERS}"]),
         (TMPFILES, ["systemd-tmpfiles", "--create", f"/{TMPFILES}"]),
     ):
-        if path not in gone and (root / path).exists() | (path in touched):
+        if path not in gone and (path in touched or ((root / path).exists() and not stands[path])):
             commands.append(words)
     if touched & {UNIT, GATEWAY, REFRESH, TIMER} and BOOTED.is_dir():
         commands.append(["systemctl", "daemon-reload"])

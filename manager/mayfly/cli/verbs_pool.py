@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
+from mayfly.cli.options import ConfigOption, JsonOption, NoteOption, SocketOption
 from mayfly.cli.talk import client, print_json, say
 from mayfly.core.plain_text import clean
 
@@ -14,7 +14,7 @@ from mayfly.core.plain_text import clean
 def pause(
     ctx: typer.Context,
     *,
-    note: Annotated[str | None, typer.Option("--note", help="Why, for whoever looks.")] = None,
+    note: NoteOption = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:

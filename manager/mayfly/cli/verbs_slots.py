@@ -10,7 +10,7 @@ import typer
 
 from mayfly.cli.client import Client
 from mayfly.cli.completion import SlotsArgument
-from mayfly.cli.options import ConfigOption, SocketOption, TimeoutOption, YesOption
+from mayfly.cli.options import ConfigOption, NoteOption, SocketOption, TimeoutOption, YesOption
 from mayfly.cli.talk import client, duration, lasting, needs, say
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.cli.verbs_status import await_drained
@@ -27,6 +27,7 @@ def drain(
     wait: Annotated[bool, typer.Option("--wait", help="Return when they are empty.")] = False,
     timeout: TimeoutOption = None,
     force: Annotated[bool, typer.Option("--force", help="Stop running jobs too.")] = False,
+    note: NoteOption = None,
     yes: YesOption = False,
     socket: SocketOption = None,
     config: ConfigOption = None,
@@ -41,7 +42,9 @@ def drain(
     what = ", ".join(slots) if slots else "every slot"
     if force:
         confirm(f"Stop the running jobs of {what}?", yes)
-    manager.post("/v1/drain", {"slots": slots or None, "force": force})
+    body = {"slots": slots or None, "force": force}
+    # A manager of before knows no note, and refuses what it does not know.
+    manager.post("/v1/drain", body if note is None else {**body, "note": note})
     say(f"draining {what}; undone by: mayfly uncordon {' '.join(slots or ['--all'])}")
     if wait:
         await_drained(manager, slots, seconds)
@@ -64,7 +67,7 @@ def cordon(
     slots: SlotsArgument = None,
     *,
     every: AllOption = False,
-    note: Annotated[str | None, typer.Option("--note", help="Why, for whoever looks.")] = None,
+    note: NoteOption = None,
     span: Annotated[
         str | None, typer.Option("--for", metavar="TIME", help="Undone by itself after 2h…")
     ] = None,

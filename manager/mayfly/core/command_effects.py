@@ -319,7 +319,7 @@ def _drain(command: DrainSlots, at: Situation) -> CommandResult:
         return names
     by = command.by.name
     facts: list[Fact] = [
-        SlotCordoned(at.now, name, Cordon(at.now, by, drain=True)) for name in names
+        SlotCordoned(at.now, name, Cordon(at.now, by, command.note, drain=True)) for name in names
     ]
     if command.force:
         facts.extend(

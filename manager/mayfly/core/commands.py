@@ -219,6 +219,7 @@ class DrainSlots:
     by: Caller
     slots: tuple[str, ...] | None  # None: all
     force: bool
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,11 +231,12 @@ def uncordon(request: CommandRequest) -> UncordonSlots:
 
 
 def drain(request: CommandRequest) -> DrainSlots:
-    """``{slots, force}``; no slots means all."""
+    """``{slots, force, note}``; no slots means all."""
     return DrainSlots(
         request.by,
         parameters.names(request.given.get("slots"), "slots"),
         force=parameters.flag(request.given.get("force"), "force"),
+        note=_note(request),
     )
 
 
@@ -313,7 +314,7 @@ COMMAND_ROUTES = (
     CommandRoute("POST", "/v1/cancel", ("jobs",), "end several jobs", cancel_many),
     CommandRoute("POST", "/v1/cordon", ("slots", "until", "note"), "no new agent or job", cordon),
     CommandRoute("POST", "/v1/uncordon", ("slots",), "fill again", uncordon),
-    CommandRoute("POST", "/v1/drain", ("slots", "force"), "empty slots", drain),
+    CommandRoute("POST", "/v1/drain", ("slots", "force", "note"), "empty slots", drain),
     CommandRoute("POST", "/v1/pause", ("note",), "observe only", pause),
     CommandRoute("POST", "/v1/resume", (), "act again", resume),
     CommandRoute("POST", "/v1/recycle", ("slots",), "fresh agents", recycle),
