@@ -53,7 +53,7 @@ def make_image() -> str | None:
 
 def make_wheels(checkout: Path, folder: Path) -> None:
     """The wheels that Mayfly needs, uv's, and those that pipx wants: what the box has for an index."""
-    wanted = ("uv", "pip", "setuptools", "wheel")
+    wanted = ("uv", "pip", "setuptools", "wheel", "-r", str(ROOT / "release/build.txt"))
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "-w", folder, checkout, *wanted],
         check=True,
@@ -61,13 +61,6 @@ def make_wheels(checkout: Path, folder: Path) -> None:
     )
     for own in folder.glob("mayfly_ci-*.whl"):
         own.unlink()
-
-
-def make_newer(checkout: Path, version: str) -> None:
-    """A checkout of a later version."""
-    init = checkout / "manager/mayfly/__init__.py"
-    old = [line for line in init.read_text().splitlines() if line.startswith("__version__")]
-    init.write_text(init.read_text().replace(old[0], f'__version__ = "{version}"'))
 
 
 class Box:

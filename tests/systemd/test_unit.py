@@ -10,14 +10,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from mayfly import __version__
 from tests.engine.private_engine import PrivateEngine, why_not
 from tests.fakes.github import FakeGitHub
 from tests.harness import until
 from tests.images import stub_image, stub_tag
 from tests.providers.github_pool import BRIDGE
-from tests.source import source
-from tests.systemd.box import ROOT, Box, make_image, make_newer, make_wheels
+from tests.source import RELEASED, be_archive_of, source
+from tests.systemd.box import ROOT, Box, make_image, make_wheels
 
 pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(1200)]
 NEWER = "99.0.0"
@@ -69,16 +68,16 @@ def _install(box: Box) -> None:
     box.show("python3 -m venv /opt/mayfly")
     box.show(f"/opt/mayfly/bin/pip install {WHEEL}")
     box.show("ln -s /opt/mayfly/bin/mayfly /usr/local/bin/mayfly")
-    assert box.must("mayfly --version") == f"mayfly {__version__}"
+    assert box.must("mayfly --version") == f"mayfly {RELEASED}"
     box.must("rm -r /usr/local/bin/mayfly /opt/mayfly")
     pipx = "env PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx"
     box.show(f"{pipx} install {WHEEL}")
-    assert box.must("mayfly --version") == f"mayfly {__version__}"
+    assert box.must("mayfly --version") == f"mayfly {RELEASED}"
     box.must(f"{pipx} uninstall mayfly-ci && ! test -e /usr/local/bin/mayfly")
     box.must("python3 -m venv /opt/tools && /opt/tools/bin/pip install -q uv")
     box.must("ln -s /opt/tools/bin/uv /usr/bin/uv")
     box.show(f"{UV} install {WHEEL}")
-    assert box.must("mayfly --version") == f"mayfly {__version__}"
+    assert box.must("mayfly --version") == f"mayfly {RELEASED}"
     box.show("mayfly install")  # what the page has of it by hand
     box.must("mayfly install --uninstall && rm -f /etc/mayfly/config.example.toml")
     box.show("mayfly init --provider local --slots 2 --canary")
@@ -248,7 +247,7 @@ def _images(box: Box, container: str = "") -> set[str]:
 def test_an_upgrade_with_a_job_running_costs_nothing(box: Box) -> None:
     box.must("mayfly wait --for idle --timeout 60s")
     before = {slot["agent"] for slot in box.json("/v1/status")["slots"]}
-    make_newer(box.checkout, NEWER)
+    be_archive_of(box.checkout, NEWER)
     box.must("make wheel")
     job = box.running("echo upgraded")
     box.show(f"{UV} install --reinstall {WHEEL}")
