@@ -14,6 +14,7 @@ from tests.engine.private_engine import PrivateEngine
 from tests.fakes.nvidia_runtime import PLACE, NvidiaRuntime
 from tests.fakes.nvml import Hardware, uuid
 from tests.harness import until
+from tests.hurried import hurried
 
 pytestmark = pytest.mark.engine
 
@@ -74,7 +75,8 @@ def test_one_gpu_serves_three_cuda_versions_one_after_the_other_each_in_an_agent
 def test_a_wide_job_has_its_turn_and_a_gpu_that_falls_off_under_it_holds_who_has_it(
     manager: GpuManager, hardware: Hardware
 ) -> None:
-    manager.start()
+    sees_soon = hurried("edge.gpus.IDENTITY_EVERY=1")
+    manager.start(*sees_soon)
     narrow = [manager.queue(SMI, "compute", *HELD_UP, pool="one") for _ in range(2)]
     for job in narrow:
         manager.started(job)
@@ -88,7 +90,7 @@ def test_a_wide_job_has_its_turn_and_a_gpu_that_falls_off_under_it_holds_who_has
     assert rows == {uuid(at): ([f"one-{at}", "both-0"], [f"one-{at}"]) for at in range(2)}
     # The next manager goes on with the same turns.
     manager.kill()
-    manager.start(wait="answer")
+    manager.start(*sees_soon, wait="answer")
     until(lambda: manager.slot("both-0")["note"] == told, "another manager says the same")
     slots = [manager.job(job)["slot"] for job in narrow]
     manager.let_go(narrow[0])
