@@ -60,8 +60,9 @@ def test_agents_that_reach_each_other_are_told_and_a_pool_that_requires_isolatio
             assert said.returncode == 1
             assert "agents of pool lab reach each other" in said.stdout
             assert fix in " ".join(said.stdout.split())
-        assert 'mayfly_condition{code="isolation.peers",pool="lab"} 1.0' in manager.text(
-            "/v1/metrics"
+        assert (
+            'mayfly_condition{code="isolation.peers",pool="lab",severity="error"} 1.0'
+            in manager.text("/v1/metrics")
         )
         until(lambda: not engine.docker("ps", "-aq"), "the probe leaves nothing")
         # What the line says to do.

@@ -16,15 +16,32 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from mayfly.core.facts import AgentExited
+from mayfly.core.facts import AgentExited, AgentOpened
 from mayfly.core.gpu_metering import Throttle
+from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
-from mayfly.core.model import Config, Generation, GpuUse, HostSpec, Phase, PoolName, SlotName, UseOf
+from mayfly.core.model import (
+    Condition,
+    Config,
+    Desired,
+    Generation,
+    GpuUse,
+    HostSpec,
+    JobId,
+    Phase,
+    PoolName,
+    PoolSpec,
+    Severity,
+    SlotName,
+    UseOf,
+    World,
+)
 from mayfly.core.outcomes import Result
-from mayfly.service.metrics import JOB_ENDS, Metrics, serve
+from mayfly.edge.room import Room
+from mayfly.service.metrics import JOB_ENDS, Metrics, Outside, serve
 from tests.core import simulator
 from tests.harness import until
-from tests.service.exposition import begun
+from tests.service.exposition import NOW, begun, queued, specs, state
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs/grafana"
@@ -71,7 +88,8 @@ def test_every_metric_that_the_pages_name_is_there(metrics: Metrics) -> None:
 def test_every_phase_outcome_state_and_cause_is_there_from_the_start(metrics: Metrics) -> None:
     there = samples(metrics)
     assert {row["phase"] for row in there["mayfly_slots"]} == set(Phase)
-    for slot in ("local-0", "local-1", "forge-0"):
+    assert {row["pool"] for row in there["mayfly_slots"]} == {"local", "forge", "gpu"}
+    for slot in ("local-0", "local-1", "forge-0", "gpu-0"):
         own = [row for row in there["mayfly_agents_finished_total"] if row["slot"] == slot]
         assert {row["outcome"] for row in own} == set(Result)
         named = {"pool": slot.rpartition("-")[0], "slot": slot}
@@ -142,6 +160,131 @@ def test_energy_of_jobs_is_counted_for_their_pool_and_that_of_a_shared_gpu_for_n
     assert seconds == {reason: 4.0 * (reason is Throttle.THERMAL) for reason in Throttle}
 
 
+def test_no_series_says_when_another_was_made(metrics: Metrics) -> None:
+    assert [name for name in samples(metrics) if name.endswith("_created")] == []
+
+
+def test_how_long_a_job_was_queued_is_counted_once_and_not_of_one_that_awaited_another() -> None:
+    """A job that is run again has waited once; what a job waits for another is no queue."""
+    metrics = begun()
+    for number, job in enumerate(
+        (queued(1), queued(2, started=40.0), queued(3, after=(JobId("j1"),))), start=1
+    ):
+        agent = Agent(
+            *(Generation(f"g{number}"), SlotName("local-0"), job.pool, 1, "f", "i", (), 1.0),
+            job=job.id,
+        )
+        before = Memory({agent.generation: agent}, jobs={job.id: job})
+        metrics.facts([AgentOpened(NOW, agent.generation)], before, before)
+    value = metrics.registry.get_sample_value
+    assert value("mayfly_job_queue_duration_seconds_count", {"pool": "local"}) == 1
+    assert value("mayfly_job_queue_duration_seconds_sum", {"pool": "local"}) == 10.0
+
+
+def test_what_was_known_of_a_pool_that_is_gone_is_not_told_any_more(metrics: Metrics) -> None:
+    """An alert would go on for ever by what was known last."""
+    metrics.use(Config(HostSpec("box"), (PoolSpec(PoolName("local"), slots=2),)))
+    metrics.passed((), Memory(), World({}), NOW, 2.0, 0.01, recorded=True)
+    there = samples(metrics)
+    for name in (
+        *("mayfly_provider_up", "mayfly_provider_orphans", "mayfly_provider_roster_age_seconds"),
+        *("mayfly_jobs_queued", "mayfly_slots", "mayfly_slots_desired", "mayfly_slot_phase"),
+    ):
+        assert {row["pool"] for row in there.get(name, [])} <= {"local"}, name
+
+
+def test_the_room_where_mayfly_writes_is_told(metrics: Metrics) -> None:
+    value = metrics.registry.get_sample_value
+    place = {"path": "/var/lib/mayfly"}
+    assert value("mayfly_disk_free_bytes", place) == 40 * 1024**3
+    assert value("mayfly_disk_size_bytes", place) == 100 * 1024**3
+    assert value("mayfly_disk_free_files", place) == 900_000
+
+
+def test_a_condition_is_counted_by_code_pool_and_severity_and_one_for_information_is_not(
+    metrics: Metrics,
+) -> None:
+    slots = (SlotName("local-0"), SlotName("local-1"))
+    metrics.healthy(
+        (
+            Condition("slot.held", Severity.ERROR, "two", "mayfly retry", PoolName("local"), slots),
+            Condition("token.ends", Severity.WARNING, "soon", "# renew", PoolName("forge")),
+            Condition("disk.low", Severity.ERROR, "full", "df"),
+            Condition("image.old", Severity.INFO, "old", "mayfly images refresh"),
+        )
+    )
+    shown = {
+        tuple(sample.labels[name] for name in ("code", "pool", "severity")): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        if family.name == "mayfly_condition"
+        for sample in family.samples
+        if sample.value
+    }
+    assert shown == {
+        ("slot.held", "local", "error"): 2,
+        ("token.ends", "forge", "warning"): 1,
+        ("disk.low", "", "error"): 1,
+    }
+
+
+HOSTILE = (
+    '"} 1\nmayfly_up 0',
+    "a\\",
+    "\r\n# TYPE x counter",
+    "\udcff",
+    "\x00",
+    '\\"',
+    "\u2028{}",
+    "",
+)
+
+
+@pytest.mark.parametrize("word", HOSTILE, ids=ascii)
+def test_no_word_of_a_job_s_or_a_person_s_is_in_the_exposition(word: str) -> None:
+    job = queued(1, name=word, owner=word, variant=word, image=word)
+    slots = (replace(specs()[0], asked_image=word), *specs()[1:])
+    known = replace(state(Memory(jobs={job.id: job})), desired=Desired(slots))
+    assert samples(begun(known)) == samples(begun())
+
+
+def told_by(word: str) -> Metrics:
+    """The metrics of a manager whose Engine and NVML say that word where they can."""
+    metrics = Metrics(Config(HostSpec("box"), ()))
+    metrics.watch(Outside(dict, dict, lambda: ((Gpu("GPU-1", 0, name=word),), word)))
+    metrics.surveyed((Room(word, 1, 2),))
+    return metrics
+
+
+@pytest.mark.parametrize("word", HOSTILE, ids=ascii)
+def test_a_word_of_the_engine_s_or_nvml_s_stands_there_as_it_is_or_as_a_question_mark(
+    word: str,
+) -> None:
+    there, shown = samples(told_by(word)), word.encode(errors="replace").decode()
+    assert [row["path"] for row in there["mayfly_disk_free_bytes"]] == [shown]
+    (gpu,) = there["mayfly_gpu_info"]
+    assert (gpu["model"], gpu["driver"]) == (shown, shown)
+
+
+def test_a_thousand_jobs_of_a_thousand_people_are_no_series_more() -> None:
+    jobs = {
+        job.id: job for job in (queued(n, name=f"n{n}", owner=f"o{n}", uid=n) for n in range(1000))
+    }
+    many, none = begun(state(Memory(jobs=jobs))), begun()
+    assert len(many.text().splitlines()) == len(none.text().splitlines())
+
+
+def test_each_help_line_is_a_sentence_and_says_the_unit_of_its_metric(metrics: Metrics) -> None:
+    units = {
+        "seconds": r"\b([Ss]econds|[Ww]hen|From|Length)\b",
+        "bytes": r"\b(bytes|[Rr]oom|[Ss]ize|[Mm]emory)\b",
+    }
+    for family in metrics.registry.collect():
+        assert family.documentation.endswith("."), family.name
+        for unit, word in units.items():
+            if family.name.endswith(f"_{unit}"):
+                assert re.search(word, family.documentation), family.name
+
+
 def test_names_have_base_units_and_only_counters_end_in_total(metrics: Metrics) -> None:
     for family in text_string_to_metric_families(metrics.text().decode()):
         assert not re.search(r"(milli|_ms|_minutes|_mib|percent)", family.name), family.name
@@ -173,10 +316,11 @@ def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics, progr
     rules = [promtool, "check", "rules", str(GRAFANA / "alerts.yml")]
     checked = subprocess.run(rules, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
-    linted = subprocess.run(
-        [promtool, "check", "metrics"], input=metrics.text(), capture_output=True, check=False
-    )
-    assert linted.returncode == 0, linted.stdout + linted.stderr
+    for text in (metrics.text(), *(told_by(word).text() for word in HOSTILE)):
+        linted = subprocess.run(
+            [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+        )
+        assert (linted.returncode, linted.stdout, linted.stderr) == (0, b"", b"")
 
 
 def _free_port() -> int:
@@ -241,7 +385,7 @@ def test_a_real_prometheus_scrapes_it_and_answers_from_it(
 
     try:
         found = until(slots, f"Prometheus has scraped: {(tmp_path / 'log').read_text()[-500:]}")
-        assert found[0]["value"][1] == "3"
+        assert found[0]["value"][1] == "4"
     finally:
         server.terminate()
         server.wait(20)

@@ -63,6 +63,7 @@ class ImageSeen:
     client: str | None = None  # the version of its service's client; None: it does not say
     looked_at: bool = True  # False: it is elsewhere, and taken at its word
     docker: bool | None = None  # whether Docker's client was put in; None: it does not say
+    created: float | None = None  # when it was built; None: it does not say
 
     @classmethod
     def unseen(cls, identity: str) -> ImageSeen:
@@ -71,7 +72,11 @@ class ImageSeen:
 
     @classmethod
     def labelled(
-        cls, identity: str, labels: Mapping[str, str], volumes: tuple[str, ...] = ()
+        cls,
+        identity: str,
+        labels: Mapping[str, str],
+        volumes: tuple[str, ...] = (),
+        created: float | None = None,
     ) -> ImageSeen:
         """The image of that id with those labels and volumes."""
         gate, cuda, provider, client = (
@@ -79,7 +84,8 @@ class ImageSeen:
             for name in (LABEL_GATE, LABEL_CUDA, LABEL_PROVIDER, LABEL_CLIENT)
         )
         docker = None if (put := labels.get(LABEL_DOCKER)) is None else put != ""
-        return cls(identity, gate, cuda, provider, volumes, client or None, docker=docker)
+        client = client or None
+        return cls(identity, gate, cuda, provider, volumes, client, docker=docker, created=created)
 
 
 def _word(label: str | None) -> str | None:

@@ -87,6 +87,7 @@ from mayfly.service.request_handler import RequestHandler
 from mayfly.service.reservation_teller import ReservationTeller
 from mayfly.service.services import Services
 from mayfly.service.slurm_keeper import SlurmKeeper
+from mayfly.service.state_metrics import StateCollector
 from mayfly.service.use_reader import UseReader
 from mayfly.service.workers import Workers
 
@@ -254,6 +255,7 @@ def _run(
         Outside(services.calls, services.remaining, lambda: _gpus(gpus.document())),
         GpuCheckCollector(lambda: gpus.document().found),
         IdleCollector(idle.seconds),
+        StateCollector(lambda: loop.state, services.token_ends, clock.now),
     )
     if config.host.metrics is not None:
         stack.callback(_scraped(config.host.metrics, metrics, board, log, erred))

@@ -28,7 +28,7 @@ def image_seen(engine: Engine, reference: str, *, within: float | None = None) -
         return None
     if not found.seen:
         return ImageSeen.unseen(found.id)
-    return ImageSeen.labelled(found.id, found.labels, found.volumes)
+    return ImageSeen.labelled(found.id, found.labels, found.volumes, found.created)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,6 +158,7 @@ class Loop:
                 self._parts.report.ended(action, steady, done=isinstance(sight, Done))
             case HostSurvey(info=info, room=room):
                 self._ground = replace(self._ground, info=info, room=room)
+                self._parts.report.metrics.surveyed(room)
             case _:
                 pass
         self._batch.extend(stimuli_of(sight, self.state.host))

@@ -15,6 +15,8 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -25,7 +27,15 @@ from mayfly.core import naming
 from mayfly.core.actions import Action, action_name
 from mayfly.core.conditions import OF_SLOTS
 from mayfly.core.delivery import JobCounts
-from mayfly.core.facts import AgentConfirmed, AgentCreated, AgentExited, AgentReady, Fact, JobEnded
+from mayfly.core.facts import (
+    AgentConfirmed,
+    AgentCreated,
+    AgentExited,
+    AgentOpened,
+    AgentReady,
+    Fact,
+    JobEnded,
+)
 from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -38,6 +48,7 @@ from mayfly.core.model import (
     JobState,
     Phase,
     PoolName,
+    PoolSpec,
     Severity,
     UseOf,
     World,
@@ -45,7 +56,9 @@ from mayfly.core.model import (
 from mayfly.core.outcomes import Result
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_reply
+from mayfly.edge.room import Room
 from mayfly.edge.tcp_http import TcpServer
+from mayfly.service.disk_metrics import DiskCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -72,6 +85,7 @@ RESULTS = ("done", "failed")
 UNREADY = frozenset(Phase) - {Phase.IDLE, Phase.BUSY}
 START_BUCKETS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600)
 JOB_BUCKETS = (1, 10, 60, 300, 900, 1800, 3600, 7200, 21600, 86400)
+QUEUE_BUCKETS = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 21600, 43200, 86400)
 PASS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
@@ -130,18 +144,23 @@ class _StatusCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         rows = self.rows
-        providers = sorted({row.spec.pool.provider for row in rows})
         slots = GaugeMetricFamily(
-            "mayfly_slots", "Slots by phase of their agent.", labels=["provider", "phase"]
+            "mayfly_slots",
+            "Slots by phase of their agent.",
+            labels=["pool", "provider", "phase"],
         )
         desired = GaugeMetricFamily(
-            "mayfly_slots_desired", "Slots that the configuration asks for.", labels=["provider"]
+            "mayfly_slots_desired",
+            "Slots that the configuration asks for.",
+            labels=["pool", "provider"],
         )
-        for provider in providers:
-            own = [row for row in rows if row.spec.pool.provider == provider]
-            desired.add_metric([provider], len(own))
+        pools: dict[tuple[str, str], list[SlotStatus]] = {}
+        for row in rows:
+            pools.setdefault((row.spec.pool.name, row.spec.pool.provider), []).append(row)
+        for pool, own in pools.items():
+            desired.add_metric(pool, len(own))
             for phase in Phase:
-                slots.add_metric([provider, phase], sum(1 for row in own if row.phase is phase))
+                slots.add_metric([*pool, phase], sum(1 for row in own if row.phase is phase))
         phases = GaugeMetricFamily(
             "mayfly_slot_phase",
             "1 for the phase that the slot is in.",
@@ -191,19 +210,20 @@ class _StatusCollector(Collector):
         return jobs, agents
 
     def _condition_family(self) -> Metric:
-        """Conditions by code and pool: how many slots each concerns, 1 where it concerns all or the host."""
+        """Conditions by code, pool and severity: how many slots each concerns, 1 where all or the host."""
         family = GaugeMetricFamily(
             "mayfly_condition",
             "Slots that a condition concerns, or 1: what mayfly status shows as a warning or an error.",
-            labels=["code", "pool"],
+            labels=["code", "pool", "severity"],
         )
         pools = {str(row.spec.pool.name) for row in self.rows}
-        counts = {("engine.unknown", ""): 0} | {
-            (code, pool): 0 for code in OF_SLOTS for pool in pools
+        told = (Severity.WARNING, Severity.ERROR)
+        counts = {("engine.unknown", "", Severity.ERROR): 0} | {
+            (code, pool, severity): 0 for code in OF_SLOTS for pool in pools for severity in told
         }
         for one in self.conditions:
-            if one.severity is not Severity.INFO:
-                key = (one.code, one.pool or "")
+            if one.severity in told:
+                key = (one.code, one.pool or "", one.severity)
                 counts[key] = counts.get(key, 0) + (len(one.slots) or 1)
         for key, count in counts.items():
             family.add_metric(key, count)
@@ -214,7 +234,12 @@ class Metrics:
     """All that the manager counts."""
 
     def __init__(self, config: Config) -> None:
+        # (The library has no types for this one.) When a counter was made is of no use to who asks often.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._disks = DiskCollector()
+        self.registry.register(self._disks)
         self._status_collector = _StatusCollector()
         self.registry.register(self._status_collector)
         self._last: float | None = None  # steady clock of the last pass
@@ -260,19 +285,27 @@ class Metrics:
         self._start_seconds = Histogram(
             "mayfly_agent_start_duration_seconds",
             "From the making of an agent to its readiness.",
-            ["provider"],
+            ["pool", "provider"],
             buckets=START_BUCKETS,
             registry=self.registry,
         )
         self._job_seconds = Histogram(
             "mayfly_job_duration_seconds",
             "From an agent's start at a job to its end.",
-            ["provider"],
+            ["pool", "provider"],
             buckets=JOB_BUCKETS,
             registry=self.registry,
         )
-        self._providers: dict[PoolName, str] = {}
-        self._queues: set[PoolName] = set()
+        self._queue_seconds = Histogram(
+            "mayfly_job_queue_duration_seconds",
+            "From the submission of a job of the embedded queue to its start; of jobs that waited for "
+            "other jobs it is not counted.",
+            ["pool"],
+            buckets=QUEUE_BUCKETS,
+            registry=self.registry,
+        )
+        self._providers: dict[PoolName, str] = {}  # of every pool there ever was
+        self._pools: dict[PoolName, PoolSpec] = {}  # that are configured
 
     def _make_loop(self) -> None:
         Gauge(
@@ -369,12 +402,20 @@ class Metrics:
         """The conditions that are shown now."""
         self._status_collector.conditions = tuple(conditions)
 
+    def surveyed(self, rooms: Sequence[Room]) -> None:
+        """How much room there is, was looked at."""
+        self._disks.rooms = rooms
+
     def use(self, config: Config) -> None:
-        """Make every series of the configured pools be there."""
+        """Make every series of the configured pools be there, and no state of those that are not."""
+        pools = {pool.name: pool for pool in config.pools}
+        for gone in self._pools.keys() - pools.keys():
+            self._forget(self._pools[gone])
+        self._pools = pools
         for pool in config.pools:
             self._providers[pool.name] = pool.provider
-            self._start_seconds.labels(pool.provider)
-            self._job_seconds.labels(pool.provider)
+            self._start_seconds.labels(pool.name, pool.provider)
+            self._job_seconds.labels(pool.name, pool.provider)
             if not pool.embedded:
                 self._provider_up.labels(pool.name)
                 self._orphans.labels(pool.name)
@@ -384,8 +425,8 @@ class Metrics:
                 for reason in Throttle:
                     self._throttled.labels(pool.name, reason)
             if pool.embedded:
-                self._queues.add(pool.name)
                 self._queued.labels(pool.name)
+                self._queue_seconds.labels(pool.name)
                 for state, cause in JOB_ENDS:
                     self._jobs.labels(pool.name, state, cause)
             for index in range(pool.slots):
@@ -397,6 +438,14 @@ class Metrics:
                     self._finished.labels(pool.name, slot, pool.provider, outcome)
                 if not pool.embedded:
                     self._expired.labels(pool.name, slot, pool.provider)
+
+    def _forget(self, pool: PoolSpec) -> None:
+        """Nothing is known of the pool any more: an alert would go on for ever by what was known last."""
+        if pool.embedded:
+            self._queued.remove(pool.name)
+        else:
+            for gauge in (self._provider_up, self._orphans, self._roster_age):
+                gauge.remove(pool.name)
 
     # -- what the loop tells ----------------------------------------------------------------------
 
@@ -414,6 +463,8 @@ class Metrics:
                 | AgentConfirmed(at=at, generation=generation, phase=Phase.IDLE)
             ):
                 self._ready(_agent(generation, before, after), at, fact)
+            case AgentOpened(at=at, generation=generation):
+                self._opened(_agent(generation, before, after), at, before)
             case AgentExited(generation=generation):
                 self._exited(_agent(generation, before, after), fact)
             case JobEnded(job=job, state=state, cause=cause):
@@ -422,6 +473,14 @@ class Metrics:
                     self._jobs.labels(known.pool, state, cause or "").inc()
             case _:
                 pass
+
+    def _opened(self, agent: Agent | None, at: float, before: Memory) -> None:
+        """A job of the queue has begun, for the first time."""
+        if agent is None or agent.job is None:
+            return
+        job = before.jobs.get(agent.job)
+        if job is not None and job.started is None and not job.after:
+            self._queue_seconds.labels(job.pool).observe(max(0.0, at - job.submitted))
 
     def _exited(self, agent: Agent | None, end: AgentExited) -> None:
         if agent is None:
@@ -432,7 +491,7 @@ class Metrics:
         if agent.opened is None:
             return
         began = agent.opened if agent.embedded else agent.confirmed_at or agent.opened
-        self._job_seconds.labels(provider).observe(max(0.0, end.at - began))
+        self._job_seconds.labels(agent.pool, provider).observe(max(0.0, end.at - began))
         if end.outcome == Result.NO_JOB and end.clean and end.exit_code == 0:
             self._expired.labels(agent.pool, agent.slot, provider).inc()
 
@@ -449,7 +508,8 @@ class Metrics:
         if agent is None or agent.embedded is not isinstance(fact, AgentReady):
             return
         began = agent.born if agent.embedded else agent.committed or agent.born
-        self._start_seconds.labels(self._provider(agent.pool)).observe(max(0.0, at - began))
+        provider = self._provider(agent.pool)
+        self._start_seconds.labels(agent.pool, provider).observe(max(0.0, at - began))
 
     def _provider(self, pool: PoolName) -> str:
         return self._providers.get(pool, "unknown")
@@ -493,8 +553,8 @@ class Metrics:
         for job in memory.jobs.values():
             if job.agent is None:
                 queued[job.pool] = queued.get(job.pool, 0) + 1
-        for pool in self._providers:
-            if pool in self._queues:
+        for pool, spec in self._pools.items():
+            if spec.embedded:
                 self._queued.labels(pool).set(queued.get(pool, 0))
             else:
                 self._service(pool, world, now)
@@ -534,8 +594,31 @@ class Metrics:
         self._errors.inc()
 
     def text(self) -> bytes:
-        """The exposition in Prometheus' text format."""
-        return generate_latest(self.registry)
+        """The exposition in Prometheus' text format; what is no text in a label is shown as ``?``."""
+        try:
+            return generate_latest(self.registry)
+        except UnicodeEncodeError:  # the Engine names a path, NVML a GPU, by bytes that are no text
+            return generate_latest(_Legible(self.registry))
+
+
+class _Legible(CollectorRegistry):
+    """What a registry has, with labels that can be written as UTF-8."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._whole = registry
+
+    def collect(self) -> Iterable[Metric]:
+        for family in self._whole.collect():
+            family.samples = [
+                sample._replace(labels={name: _text(one) for name, one in sample.labels.items()})
+                for sample in family.samples
+            ]
+            yield family
+
+
+def _text(label: str) -> str:
+    return label.encode(errors="replace").decode()
 
 
 def serve(

@@ -27,7 +27,7 @@ def _traits(pool: PoolSpec, provider: Provider) -> Traits:
 
 
 class Services:
-    """All providers; used by the loop's thread, but for ``read``, ``calls`` and ``remaining``."""
+    """All providers; used by the loop's thread, but for ``read`` and what any thread may ask."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Services:
 
     def token_ends(self, config: Config) -> dict[PoolName, float]:
         """When the token of each pool ends, as its service says, or its configuration; of those alone of
-        which that is known.
+        which that is known. May be asked from any thread.
         """
         ends: dict[PoolName, float] = {}
         for pool in config.pools:

@@ -1,0 +1,172 @@
+"""What the loop's state holds beside its slots, as metrics: who waits, reservations, tokens, images, GPUs.
+
+Asked when the metrics are, from any thread: the state is a value. No label of these is a word of a job's or
+a person's; pools, slots, images and GPUs are as many as the configuration and the host have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from mayfly.core.model import Config, PoolName, SlotSpec
+from mayfly.core.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class StateCollector(Collector):
+    """Reads the last published state; ``now`` in seconds since the epoch."""
+
+    state: Callable[[], State]
+    token_ends: Callable[[Config], Mapping[PoolName, float]]
+    now: Callable[[], float]
+
+    def collect(self) -> Iterable[Metric]:
+        state, now = self.state(), self.now()
+        yield _longest_wait(state, now)
+        yield from _waiting_at_services(state, now)
+        yield _reservations(state)
+        yield _tokens(state, self.token_ends(state.config))
+        yield _images(state)
+        yield _leased(state.desired.slots)
+        yield from _gpus(state)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"mayfly_{name}", text, labels=labels)
+
+
+def _longest_wait(state: State, now: float) -> Metric:
+    """Of jobs that could run: not those that await others, or that nobody will run."""
+    family = _gauge(
+        "jobs_longest_wait_seconds",
+        "Seconds for which the job has waited that has waited for longest in the pool's queue; 0: none does. "
+        "Jobs that wait for other jobs are not among them.",
+        "pool",
+    )
+    longest = {pool.name: 0.0 for pool in state.config.pools if pool.embedded}
+    for job in state.memory.jobs.values():
+        if job.pool in longest and job.agent is None and not job.awaits and not job.forsaken:
+            longest[job.pool] = max(longest[job.pool], now - job.submitted)
+    for pool, seconds in longest.items():
+        family.add_metric([pool], seconds)
+    return family
+
+
+def _waiting_at_services(state: State, now: float) -> Iterable[Metric]:
+    """Of the pools whose service has told, at the last look, what waits there."""
+    number = _gauge(
+        "service_jobs_waiting",
+        "Jobs that waited for the pool at its service when that was last asked: every 5 to 30 minutes.",
+        "pool",
+    )
+    longest = _gauge(
+        "service_jobs_longest_wait_seconds",
+        "Seconds for which the job has waited that has waited for longest at the pool's service, of those "
+        "that waited when it was last asked; 0: none did.",
+        "pool",
+    )
+    for pool, queue in state.queues.pools.items():
+        if queue.seen is None:
+            continue
+        number.add_metric([pool], len(queue.jobs))
+        waits = (now - job.since for job in queue.jobs)
+        longest.add_metric([pool], max(0.0, max(waits, default=0.0)))
+    return number, longest
+
+
+def _reservations(state: State) -> Metric:
+    family = _gauge(
+        "reservations",
+        "Reservations of GPUs, by whether they have begun (running) or are to (ahead).",
+        *("pool", "state"),
+    )
+    counts = {
+        (pool.name, word): 0
+        for pool in state.config.pools
+        if pool.reserve is not None
+        for word in ("running", "ahead")
+    }
+    for one in state.memory.reservations.values():
+        key = (one.pool, "ahead" if one.began is None else "running")
+        counts[key] = counts.get(key, 0) + 1
+    for key, count in counts.items():
+        family.add_metric(key, count)
+    return family
+
+
+def _tokens(state: State, ends: Mapping[PoolName, float]) -> Metric:
+    family = _gauge(
+        "token_end_timestamp_seconds",
+        "When a token ends, in seconds since the epoch, where that is known: of a pool at its service; with "
+        "an empty pool: of this manager at its engine, unless somebody else renews that.",
+        "pool",
+    )
+    for pool, end in ends.items():
+        family.add_metric([pool], end)
+    credential = state.survey.credential
+    if credential is not None and not credential.renewed:
+        family.add_metric([""], credential.end)
+    return family
+
+
+def _images(state: State) -> Metric:
+    """Of the pools' own images: those that jobs ask for are as many as people name."""
+    family = _gauge(
+        "image_created_timestamp_seconds",
+        "When the image of the pool's agents was built, in seconds since the epoch, as it says itself.",
+        *("pool", "image"),
+    )
+    own = {
+        (spec.pool.name, spec.reference)
+        for spec in state.desired.slots
+        if spec.asked_image is None and spec.reference
+    }
+    for pool, reference in sorted(own):
+        seen = state.survey.images.get(reference)
+        if seen is not None and seen.created is not None and seen.created > 0:
+            family.add_metric([pool, reference], seen.created)
+    return family
+
+
+def _leased(slots: Iterable[SlotSpec]) -> Metric:
+    family = _gauge(
+        "gpu_leased",
+        "1 for each GPU or MIG device that a slot has: joins what is known of it to its pool.",
+        *("pool", "slot", "uuid"),
+    )
+    for spec in slots:
+        for uuid in spec.lease:
+            family.add_metric([spec.pool.name, spec.name, uuid], 1.0)
+    return family
+
+
+def _gpus(state: State) -> Iterable[Metric]:
+    labels = ("gpu", "uuid")
+    utilisation = _gauge(
+        "gpu_utilisation_ratio",
+        "Share of the time, 0 to 1, for which the GPU was at work, by its last sample; unknown in MIG mode.",
+        *labels,
+    )
+    used = _gauge("gpu_memory_used_bytes", "Memory of the GPU that is in use.", *labels)
+    total = _gauge("gpu_memory_bytes", "Memory that the GPU has.", *labels)
+    warm = _gauge("gpu_temperature_celsius", "Temperature of the GPU.", *labels)
+    reading = state.gpus.reading
+    for gpu in (reading.gpus or ()) if reading is not None else ():
+        vitals = reading.vitals.get(gpu.uuid) if reading is not None else None
+        if vitals is None:
+            continue
+        values = (
+            (utilisation, None if vitals.utilisation is None else vitals.utilisation / 100),
+            (used, vitals.used),
+            (total, vitals.total or gpu.memory or None),
+            (warm, vitals.temperature),
+        )
+        for family, value in values:
+            if value is not None:
+                family.add_metric([str(gpu.index), gpu.uuid], float(value))
+    return utilisation, used, total, warm
