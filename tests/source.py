@@ -25,6 +25,8 @@ def source() -> Iterator[Path]:
             shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
         for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile"):
             shutil.copy(ROOT / name, copy / name)
+        (copy / "docs").mkdir()
+        shutil.copy(ROOT / "docs/where.md", copy / "docs")
         be_archive_of(copy, RELEASED)
         yield copy
     finally:

@@ -110,7 +110,7 @@ RUN = {
         HERE,
         "test_the_control_socket_is_asked_as_the_page_shows",
     ),
-    "README.md 2": (HERE, "test_make_help_is_what_the_page_shows"),
+    "CONTRIBUTING.md 1": (HERE, "test_make_help_is_what_the_page_shows"),
 }
 
 
@@ -245,7 +245,7 @@ def test_the_control_socket_is_asked_as_the_page_shows(tmp_path: Path) -> None:
 
 
 def test_make_help_is_what_the_page_shows() -> None:
-    (_, lines), *_ = of("README.md")[2].typed
+    (_, lines), *_ = of("CONTRIBUTING.md")[1].typed
     said = subprocess.run(
         ["make", "--no-print-directory", "help"],
         cwd=ROOT,

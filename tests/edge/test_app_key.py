@@ -107,14 +107,6 @@ def test_without_the_library_one_sentence_says_what_to_install(
         app_key.read_key(Secret(pem.decode()), "the key")
 
 
-def test_what_to_install_it_with_is_what_installed_mayfly(tmp_path: Path) -> None:
-    line = app_key.install_line(str(tmp_path), "/opt/m/bin/python")
-    assert line == "sudo /opt/m/bin/python -m pip install 'cryptography>=44'"
-    (tmp_path / "uv-receipt.toml").touch()
-    line = app_key.install_line(str(tmp_path), "/opt/m/bin/python")
-    assert line == "sudo uv pip install --python /opt/m/bin/python 'cryptography>=44'"
-
-
 def test_the_library_is_not_loaded_before_a_key_is_read() -> None:
     script = (
         "import sys, mayfly.cli.app, mayfly.cli.verbs_config, mayfly.service.daemon\n"

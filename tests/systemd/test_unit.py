@@ -76,7 +76,7 @@ def _install(box: Box) -> None:
     box.must(f"{pipx} uninstall mayfly-ci && ! test -e /usr/local/bin/mayfly")
     box.must("python3 -m venv /opt/tools && /opt/tools/bin/pip install -q uv")
     box.must("ln -s /opt/tools/bin/uv /usr/bin/uv")
-    box.show(f"{UV} install {WHEEL}")
+    box.show(f"{UV} install ./{WHEEL}")
     assert box.must("mayfly --version") == f"mayfly {RELEASED}"
     box.show("mayfly install")  # what the page has of it by hand
     box.must("mayfly install --uninstall && rm -f /etc/mayfly/config.example.toml")

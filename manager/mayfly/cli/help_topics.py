@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mayfly.cli.where import Obtainable, obtainable
+
 
 @dataclass(frozen=True, slots=True)
 class Topic:
@@ -16,6 +18,13 @@ class Topic:
     heading: str  # as a man page has it
     about: str
     terms: tuple[tuple[str, str], ...]
+
+
+def _had_as(one: Obtainable) -> str:
+    """Where one thing can be got, in a sentence."""
+    where = f"at {one.published}" if one.published else "not published"
+    made = "" if one.made == "-" else f"; made by: {one.made}"
+    return where + made + ("" if one.installed == "-" else f"; installed by: {one.installed}")
 
 
 TOPICS: Mapping[str, Topic] = {
@@ -65,5 +74,10 @@ TOPICS: Mapping[str, Topic] = {
             ("2026-11-21", "a day, from its beginning"),
             ("2026-11-21T09:00:00Z", "a moment"),
         ),
+    ),
+    "where": Topic(
+        "WHERE MAYFLY CAN BE GOT",
+        "What is published, and how all else is made in a folder with Mayfly's source.",
+        tuple((one.what, _had_as(one)) for one in obtainable()),
     ),
 }

@@ -185,7 +185,10 @@ def own_command() -> str:
         return str(own.absolute())
     found = shutil.which("mayfly") or str(Path(sys.executable).with_name("mayfly"))
     if not Path(found).is_file():
-        raise Trouble("where the command mayfly is installed is not to be seen: put it on the PATH")
+        raise Trouble(
+            "where the command mayfly is installed is not to be seen: put it on the PATH; "
+            "`mayfly help where` says how it is installed"
+        )
     return found
 
 

@@ -12,16 +12,16 @@ import re
 import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
-from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING
 
 from mayfly.edge.credentials import Secret
+from mayfly.edge.extras import install_line
 from mayfly.edge.faults import Refused
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+NEEDED = "cryptography>=44"
 SMALLEST = 2048  # bits
 GIVE = "give the .pem file that GitHub made"
 _RSA = re.compile("-----BEGIN (?:RSA |ENCRYPTED )?PRIVATE KEY-----")
@@ -33,16 +33,8 @@ def missing() -> str | None:
         return None
     return (
         "a GitHub App's key needs the Python library cryptography, beside Mayfly: "
-        f"`{install_line(sys.prefix, sys.executable)}`"
+        f"`{install_line(sys.prefix, sys.executable, NEEDED)}`"
     )
-
-
-def install_line(prefix: str, python: str, *wanted: str) -> str:
-    """What to type to have it where this Python looks; an environment of uv's has no pip."""
-    of_uv = Path(prefix, "uv-receipt.toml").exists()
-    named = quote(python)
-    pip = f"uv pip install --python {named}" if of_uv else f"{named} -m pip install"
-    return f"sudo {pip} {' '.join(map(quote, wanted or ('cryptography>=44',)))}"
 
 
 class AppKey:

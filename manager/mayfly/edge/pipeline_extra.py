@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-from mayfly.edge.app_key import install_line
+from mayfly.edge.extras import install_line
 
 LIBRARIES = {"jinja2": "Jinja2", "yaml": "PyYAML"}
 

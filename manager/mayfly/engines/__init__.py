@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
+from mayfly.edge.extras import extra_line
 from mayfly.edge.faults import Refused
 from mayfly.edge.plugins import Plugin, plugins
 
@@ -77,7 +78,7 @@ def maker(name: str) -> Callable[..., Engine]:
             return cast("Callable[..., Engine]", getattr(import_module(module), attribute))
         except ImportError as error:
             raise Refused(
-                f"engine {name} needs more packages ({error.name}): pip install 'mayfly-ci[{name}]'"
+                f"engine {name} needs more packages ({error.name}): `{extra_line(name)}`"
             ) from error
     plugin = _plugin(name)
     if plugin is not None:

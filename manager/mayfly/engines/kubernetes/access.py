@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from mayfly.core.quantities import moment
 from mayfly.edge.cluster import Cluster
+from mayfly.edge.extras import extra_line
 from mayfly.edge.faults import Passing, Refused
 
 OWN = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -117,7 +118,7 @@ def _document(path: Path) -> Any:
         from mayfly.edge.yaml_text import parsed  # noqa: PLC0415
     except ImportError as error:
         raise Refused(
-            "engine kubernetes needs two more packages: pip install 'mayfly-ci[kubernetes]'"
+            f"engine kubernetes needs two more packages: `{extra_line('kubernetes')}`"
         ) from error
     try:
         found = parsed(path.read_text(encoding="utf-8"))
