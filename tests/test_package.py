@@ -57,7 +57,8 @@ def _of_the_package() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file():
                 names.add(f"mayfly/data/{path.relative_to(ROOT)}")
-    return names | {"mayfly/py.typed", "mayfly/version.txt", "mayfly/data/where.md"}
+    pages = {f"mayfly/data/{page}.md" for page in ("where", "troubleshooting")}
+    return names | pages | {"mayfly/py.typed", "mayfly/version.txt"}
 
 
 def test_the_wheel_of_an_sdist_has_the_package_its_data_and_nothing_else(built: Path) -> None:

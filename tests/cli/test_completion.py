@@ -91,7 +91,8 @@ def test_verbs_options_and_choices_are_completed(complete: Complete) -> None:
     assert named(complete("mayfly dr")) == ["drain"]
     assert named(complete("mayfly images s")) == ["select"]
     assert named(complete("mayfly help images b")) == ["build"]
-    assert named(complete("mayfly help exit")) == ["exit-codes"]
+    assert named(complete("mayfly help exit-c")) == ["exit-codes"]
+    assert named(complete("mayfly help slot.h")) == ["slot.held"]
     assert named(complete("mayfly wait --for ")) == ["idle", "drained"]
     assert "--json" in named(complete("mayfly status "))
     assert named(complete("mayfly status --js")) == ["--json"]

@@ -74,12 +74,20 @@ def test_a_topic_is_told_in_80_columns(topic: str) -> None:
         assert any(line.startswith(f"  {term} ") for line in lines)
 
 
+def test_a_code_is_told_with_what_to_type_on_lines_of_its_own() -> None:
+    lines = told("help", "gpu.injection").splitlines()
+    assert lines[0] == "gpu.injection"
+    assert "    sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" in lines
+    assert "mayfly help CODE" in told("help")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("drian",), "no verb or topic 'drian': did you mean drain?"),
-        (("images", "biuld"), "no verb or topic 'images biuld': did you mean build?"),
-        (("status", "more"), "no verb or topic 'status more': `mayfly help` lists them"),
+        (("drian",), "no verb, topic or code 'drian': did you mean drain?"),
+        (("images", "biuld"), "no verb, topic or code 'images biuld': did you mean build?"),
+        (("status", "more"), "no verb, topic or code 'status more': `mayfly help` lists them"),
+        (("slot.hold",), "did you mean slot.held?"),
         (("exit-code",), "did you mean exit-codes?"),
         (("\x1b[2Jq",), "`mayfly help` lists them"),
     ],

@@ -13,6 +13,7 @@ import pytest
 from mayfly.cli.paste import VERBS, Here, here, next_steps, pasted, to_paste, typed_again
 from mayfly.cli.verbs import VERBS as ALL_VERBS
 from mayfly.engines.docker.about import RESTART
+from tests.fix_lines import GAP, made
 
 MAYFLY = Path(__file__).parents[2] / "manager/mayfly"
 # Which argument of a call is what to do.
@@ -21,7 +22,7 @@ PLACES = {"Condition": 3, "Finding": 2, "fail": 1, "warn": 1, "_of": 4}
 NAMED = re.compile(rf"\b(?:{'|'.join(PLACES)})\(|\bfix\s*=|_fix\(")
 COMMANDS = {
     *("mayfly", "sudo", "df", "journalctl", "ps", "nvidia-smi", "iptables", "systemctl", "docker"),
-    *("echo", "printf", "grep", "ls", "kubectl", "squeue", "sinfo", "scontrol"),
+    *("echo", "printf", "grep", "ls", "kubectl", "squeue", "sinfo", "scontrol", "sed", "xargs"),
 }
 OF_ROOT = {"docker", "iptables", "journalctl"}
 ALICE, ROOT = Here(), Here(root=True)
@@ -187,7 +188,12 @@ def fixes() -> Iterator[tuple[str, str]]:
                         yield from ((file.name, text) for text in written(inner.value, {}))
 
 
-FIXES = sorted(set(fixes()))
+FIXES = sorted(
+    {
+        *fixes(),
+        *((one.where, one.fix.replace(GAP, "X")) for one in made() if one.fix.strip(GAP)),
+    }
+)
 
 
 def test_there_are_many() -> None:

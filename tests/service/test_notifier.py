@@ -451,7 +451,7 @@ def test_who_is_shut_costs_only_himself_is_told_later_and_is_a_condition(
     assert box.notifier.conditions() == []
     box.clock.now += notifier.TELLING
     (told,) = box.notifier.conditions()
-    assert (told.code, told.fix) == ("notify.failing", "mayfly notify test shut")
+    assert (told.code, told.fix) == ("notify.failing", "sudo mayfly notify test shut")
     assert "it is shut" in told.text
     until((box.place / "to-shut.json").exists)
     box.notifier.stop()

@@ -266,6 +266,10 @@ def _verbs(typed: Typed) -> Iterator[Candidate]:
     if not words:
         yield from map(Candidate, VERBS)
         yield from (Candidate(name, topic.about) for name, topic in TOPICS.items())
+        if typed.word:  # there are many
+            from mayfly.cli.troubleshooting import sections  # noqa: PLC0415
+
+            yield from (Candidate(code, _said(said["Why"])) for code, said in sections().items())
     elif len(words) == 1 and words[0] in VERBS:
         yield from map(Candidate, subverbs(words[0]))
 
@@ -295,7 +299,7 @@ BY_NAME: Mapping[str, Source | Place] = {
     **dict.fromkeys(("REF", "BRANCH", "COMMIT", "BASE..HEAD"), _refs),
     **dict.fromkeys(("FILE", "PATH", "PATH[=HERE]", "CMD"), Place.FILES),
     **dict.fromkeys(("DIR", "FOLDER", "REPO.git"), Place.FOLDERS),
-    "VERB|TOPIC": _verbs,
+    "VERB|TOPIC|CODE": _verbs,
     "SHELL": _words("bash", "zsh", "fish"),
     "heal|unlock": _words("heal", "unlock"),
     "test": _words("test"),

@@ -46,6 +46,8 @@ WATCHES_PER_SLOT = 64
 MOST_NAMESPACES = 2**31 - 1  # that the kernel can be told to let one user have
 LEAST_NAMESPACE = 390  # bytes of the smallest, a UTS namespace: six names of 65
 UNANSWERED = 10  # seconds that the kernel may remember a packet which was not answered
+RUNTIME_LINE = "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker"
+CDI_LINE = "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
 NEIGHBOURS = "/etc/tmpfiles.d/mayfly-neighbours.conf"
 LITTLE_WEIGHT = 102  # CPU shares of all containers together, with which the Engine goes before them
 # With which root in a container is root of the host.
@@ -402,7 +404,7 @@ def _leases(facts: Facts) -> Iterator[Verdict]:
 
 
 SLURM_LOOKS = {
-    "tools": "apt list slurm-client",
+    "tools": "sudo apt-get install --yes slurm-client",
     "controller": "scontrol ping",
     "node": "sinfo -N -o '%N %T %E'",
     "partition": "sinfo -N -o '%N %R %G'",
@@ -442,8 +444,8 @@ def _injection(facts: Facts) -> Iterator[Verdict]:
             gpus=facts.hardware.gpus,
         )
         if isinstance(way, str):
-            yield fail(f"pool {pool.name}: {way}", "sudo nvidia-ctk runtime configure --runtime=docker "
-                       "&& sudo systemctl restart docker")  # fmt: skip
+            stale = "nvidia-ctk cdi generate" in way
+            yield fail(f"pool {pool.name}: {way}", CDI_LINE if stale else RUNTIME_LINE)
         else:
             yield ok(f"pool {pool.name}: GPUs get into containers by {way.kind}")
 

@@ -1,13 +1,15 @@
-"""``help``: a verb's options and examples, or a topic, or the list of all verbs."""
+"""``help``: a verb's options and examples, a topic, what a code means, or the list of all verbs."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
 
 from mayfly.cli.help_topics import TOPICS, Topic
+from mayfly.cli.talk import terminal_width
 from mayfly.cli.trouble import Usage
 from mayfly.core.plain_text import clean
 
@@ -17,7 +19,9 @@ def help(  # noqa: A001  the verb's name
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[VERB|TOPIC]...", help=f"Topics are {', '.join(TOPICS)}.", show_default=False
+            metavar="[VERB|TOPIC|CODE]...",
+            help=f"Topics are {', '.join(TOPICS)}; a code is as status and doctor print it.",
+            show_default=False,
         ),
     ] = None,
     *,
@@ -26,7 +30,7 @@ def help(  # noqa: A001  the verb's name
         typer.Option("--man", help="Print the man page: of a verb, config.toml or .mayfly.toml."),
     ] = False,
 ) -> None:
-    """Show a verb's options and examples, or a topic; without one, every verb."""
+    """Show a verb's options and examples, a topic, or what a code means; without one, every verb."""
     if man:
         _man(ctx.find_root(), words or [])
         return
@@ -34,10 +38,23 @@ def help(  # noqa: A001  the verb's name
         for line in topic_lines(TOPICS[words[0]]):
             print(line)
         return
+    if words is not None and len(words) == 1 and words[0] in _sections():
+        from mayfly.cli.troubleshooting import lines_of  # noqa: PLC0415
+
+        for line in lines_of(words[0], min(terminal_width() or 78, 100)):
+            print(line)
+        return
     root: Any = ctx.find_root()
     print(_found(root, words or []).get_help())
     if not words:
         print(f"\nTopics, by `mayfly help TOPIC`: {', '.join(TOPICS)}.")
+        print("What a code such as slot.held means: `mayfly help CODE`.")
+
+
+def _sections() -> Collection[str]:
+    from mayfly.cli.troubleshooting import sections  # noqa: PLC0415  reads the page
+
+    return sections()
 
 
 def _man(root: Any, words: list[str]) -> None:
@@ -54,7 +71,8 @@ def _found(context: Any, words: list[str]) -> Any:
         group = context.command
         names = group.list_commands(context) if hasattr(group, "list_commands") else []
         if word not in names:
-            raise Usage(_unknown([*words[:at], word], names if at else [*names, *TOPICS]))
+            known = names if at else [*names, *TOPICS, *_sections()]
+            raise Usage(_unknown([*words[:at], word], known))
         context = typer.Context(group.get_command(context, word), parent=context, info_name=word)
     return context
 
@@ -62,7 +80,7 @@ def _found(context: Any, words: list[str]) -> Any:
 def _unknown(words: list[str], names: list[str]) -> str:
     near = get_close_matches(words[-1], names, 1)
     there = f"did you mean {near[0]}?" if near else "`mayfly help` lists them"
-    return f"help: there is no verb or topic {clean(' '.join(words))!r}: {there}"
+    return f"help: there is no verb, topic or code {clean(' '.join(words))!r}: {there}"
 
 
 def topic_lines(topic: Topic) -> list[str]:

@@ -203,11 +203,13 @@ def conditions(watch: Watch, seen: Seen, now: float) -> list[Condition]:
         text = f"this host is about to be paused: no gate is opened ({watch.stage})"
         found.append(Condition("idle.closed", Severity.INFO, text, DOCTOR))
     elif watch.spent:
-        found.append(Condition("idle.stayed", Severity.WARNING, watch.failure, "mayfly idle test"))
+        found.append(
+            Condition("idle.stayed", Severity.WARNING, watch.failure, "sudo mayfly idle test")
+        )
     elif watch.failure:
         again = spoken_age(max(0.0, watch.retry - now))
         text = f"this host has nothing to do and is not paused: {watch.failure}; again in {again}"
-        found.append(Condition("idle.failing", Severity.WARNING, text, "mayfly idle test"))
+        found.append(Condition("idle.failing", Severity.WARNING, text, "sudo mayfly idle test"))
     elif watch.unknown is not None and now - watch.unknown >= TOLD_AFTER:
         unknown = blocking(
             (*seen.reasons, *(seen.asked.vetoes if seen.asked else ())), Kind.UNKNOWN

@@ -97,7 +97,8 @@ class Isolation:
                 found[pool.name] = f"{wants}, and it could not be tried: {known.why}"
             elif known.breaches:
                 breach = known.breaches[0]
-                found[pool.name] = f"{wants}, and its agents {breach.text}: {breach.fix}"
+                line = breach.fix.removeprefix("# ")
+                found[pool.name] = f"{wants}, and its agents {breach.text}: {line}"
         return found
 
     def conditions(self, config: Config) -> list[Condition]:

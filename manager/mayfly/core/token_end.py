@@ -44,7 +44,10 @@ def token_conditions(ends: Mapping[PoolName, float], now: float) -> list[Conditi
         text = f"the token of pool {pool} {told_of(end, now)}"
         if end <= now:
             text += ": its service refuses what Mayfly asks"
-        fix = "# at the service: make a new token, and write it where `token` points; then: mayfly reload"
+        fix = (
+            "# at the service: make a new token, and write it where `token` points; then: mayfly reload, or "
+            "of a credential: sudo systemctl restart mayfly"
+        )
         found.append(Condition("token.ends", severity, text, fix, pool))
     return found
 

@@ -187,7 +187,7 @@ class Post:
             "notify.failing",
             Severity.WARNING,
             f'notify target "{self.target.name}" takes nothing: {failing[1]}',
-            f"mayfly notify test {self.target.name}",
+            f"sudo mayfly notify test {self.target.name}",
         )
 
     def _run(self) -> None:

@@ -48,7 +48,7 @@ def breaches(said: bytes, network: str, *, filtered: bool | None) -> tuple[Breac
         "devices": Breach(
             "devices",
             "see GPUs that nobody leased to them",
-            "take default-runtime out of /etc/docker/daemon.json, then: sudo systemctl restart docker",
+            "# take default-runtime out of /etc/docker/daemon.json, then: sudo systemctl restart docker",
         ),
     }
     seen = {breach.code: breach for word, breach in reversed(found.items()) if word in words}
@@ -59,7 +59,8 @@ def _line(filtered: bool | None) -> str:
     if filtered is False:
         return "sudo modprobe br_netfilter && sudo sysctl -w net.bridge.bridge-nf-call-iptables=1"
     line = (
-        'take "iptables": false out of /etc/docker/daemon.json, then: sudo systemctl restart docker'
+        '# take "iptables": false out of /etc/docker/daemon.json, then: '
+        "sudo systemctl restart docker"
     )
     if filtered is None:  # Docker 28.2 and newer
         return f"{line}; where it is not there: sudo sysctl -w net.bridge.bridge-nf-call-iptables=1"
@@ -69,6 +70,6 @@ def _line(filtered: bool | None) -> str:
 def _line6(network: str) -> str:
     """A filter for IPv6 depends on release, settings and kernel; a network without IPv6 needs none."""
     return (
-        f"# drain the pool's slots, then: docker network rm {network}   # make it again without --ipv6 if"
-        " it is your own"
+        f"# drain the pool's slots, then: sudo docker network rm {network}   # make it again without --ipv6 "
+        "if it is your own"
     )
