@@ -25,8 +25,9 @@ def source() -> Iterator[Path]:
             shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
         for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile"):
             shutil.copy(ROOT / name, copy / name)
-        (copy / "docs").mkdir()
-        shutil.copy(ROOT / "docs/where.md", copy / "docs")
+        (copy / "docs/how-to").mkdir(parents=True)
+        for page in ("docs/where.md", "docs/how-to/troubleshooting.md"):  # the package's data
+            shutil.copy(ROOT / page, copy / page)
         be_archive_of(copy, RELEASED)
         yield copy
     finally:
