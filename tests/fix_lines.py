@@ -429,7 +429,7 @@ def _of_doctor(module: Module) -> Iterator[Made]:
         and isinstance(call.args[3], ast.Name)
     }
     for code, judge in judges.items():
-        for name in _reached(module, judge):
+        for name in sorted(_reached(module, judge)):
             function = module.functions[name]
             for call in ast.walk(function):
                 if not isinstance(call, ast.Call):
