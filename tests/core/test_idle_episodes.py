@@ -19,6 +19,7 @@ from mayfly.core.idle_episodes import (
     Want,
     Watch,
     conditions,
+    resumed,
 )
 from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.idleness import Kind, Reason
@@ -229,3 +230,22 @@ def test_whoever_lets_a_slot_take_jobs_meanwhile_is_obeyed(stage: Stage) -> None
     assert host.looks(refused="somebody has let slot a-0 take jobs") == [Want.OPEN]
     assert host.watch.stage is Stage.WATCHING
     assert host.watch.why == "somebody has let slot a-0 take jobs"
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_a_manager_that_starts_again_awaits_what_may_still_go_for_the_rest_of_its_time(
+    stage: Stage,
+) -> None:
+    host = Host()
+    host.watch = resumed(stage, 100.0, SETTINGS, host.now)
+    if stage not in (Stage.PAUSING, Stage.AWAITED):
+        assert host.watch == Watch(entered=host.now)
+        return
+    assert host.watch.stage is Stage.AWAITED
+    assert host.looks(SETTINGS.gone_within - 101) == []
+    assert host.looks(2) == [Want.OPEN]
+    assert host.watch.spent is (stage is Stage.AWAITED), "a command nobody saw the end of is tried"
+    late = resumed(stage, SETTINGS.gone_within, SETTINGS, host.now)
+    assert late == Watch(entered=host.now)
+    set_back = resumed(stage, -7200.0, SETTINGS, host.now)
+    assert set_back.entered == host.now, "a clock that was set back costs one more time at most"

@@ -310,6 +310,33 @@ def test_what_a_dead_manager_has_closed_is_opened_by_the_next(
     assert sum(box.keeper.hours(0.0, time.time()).values(), Hours()).away == returned.seconds
 
 
+@pytest.mark.parametrize("stage", [Stage.PAUSING, Stage.AWAITED])
+def test_a_manager_that_starts_again_while_its_host_is_to_go_keeps_gates_closed_and_lets_go_in_time(
+    boxes: Callable[..., Box], until: Until, stage: Stage
+) -> None:
+    box = boxes()
+    box.keeper.start()
+    until(lambda: box.stage == Stage.AWAITED)
+    box.keeper.stop()
+    box.keeper._thread.join(10.0)
+    last = IdleRecord(box.home).kept()
+    assert last is not None
+    IdleRecord(box.home).keep(Kept(last.moment, str(stage), last.paused_at), {}, 0.0)
+    box.keeper = box.keep()
+    box.keeper.start()
+    until(lambda: box.stage == Stage.AWAITED)
+    assert is_closed(box.memory)
+    assert box.codes() == ["idle.closed"]
+    assert box.told == ["host.closing", "host.pausing"]
+    box.keeper.stop()
+    box.keeper._thread.join(10.0)
+    box.host = replace(box.host, idle=replace(box.host.idle, gone_within=0.01))  # type: ignore[type-var]
+    box.keeper = box.keep()
+    box.keeper.start()
+    until(lambda: not is_closed(box.memory))
+    assert box.told == ["host.closing", "host.pausing", "host.kept"]
+
+
 def test_without_the_table_what_was_closed_for_it_is_opened_and_nothing_is_kept(
     boxes: Callable[..., Box], until: Until
 ) -> None:

@@ -40,6 +40,9 @@ class Stage(StrEnum):
     AWAITED = "awaited"  # it has succeeded: the host is to go, or to come back
 
 
+LEAVING = (Stage.PAUSING, Stage.AWAITED)  # the host may go at any moment
+
+
 class Want(StrEnum):
     """What is to be done now."""
 
@@ -188,6 +191,21 @@ class Watch:
     def _back(self, now: float) -> Watch:
         """The host was away, or somebody wants it: what was idle before is not known to be idle."""
         return Watch(since=now, entered=now, why="the host is back")
+
+
+def resumed(stage: str, ago: float, settings: IdleSettings, now: float) -> Watch:
+    """With what a manager goes on that has started again on a host which was there all the time; ``ago``:
+    seconds since the command was run last. A host that may still go keeps its gates closed for as long as it
+    would have; a command that nobody saw to its end may have been obeyed.
+    """
+    ago = max(0.0, ago)
+    if stage not in LEAVING or ago >= settings.gone_within:
+        return Watch(entered=now)
+    began = now - ago
+    if stage == Stage.AWAITED:
+        return Watch(Stage.AWAITED, since=began, entered=began)
+    unseen = f"whether the {settings.way} succeeded is not known: the manager has started again"
+    return Watch(Stage.AWAITED, since=began, entered=began, failure=unseen, doubtful=True)
 
 
 def _kept_up(watch: Watch, reasons: Iterable[Reason], now: float) -> Watch:

@@ -3,7 +3,8 @@
 What is idle and what is to be done next is decided in ``core/idleness.py`` and ``core/idle_episodes.py``.
 Gates are closed and opened by commands to the loop, which looks once more whether there is something to do.
 The command of the configuration is run here: nothing else waits for it. How far it has come is on disk
-before it is run, so that the next manager opens what this one has closed.
+before it is run, so that the next manager opens what this one has closed, or awaits the host's going as long
+as this one would have.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ from mayfly.core import host_closing
 from mayfly.core.commands import Caller, CloseGates, Command, LeaveHost, OpenGates, RecycleSlots
 from mayfly.core.facts import Fact
 from mayfly.core.host_hours import Hours, Moment, Passage, passage, spread
-from mayfly.core.idle_episodes import Asked, Ran, Seen, Stage, Want, Watch, conditions
+from mayfly.core.idle_episodes import (
+    LEAVING,
+    Asked,
+    Ran,
+    Seen,
+    Stage,
+    Want,
+    Watch,
+    conditions,
+    resumed,
+)
 from mayfly.core.idle_settings import IdleSettings
 from mayfly.core.idleness import CLOSER, Reason, is_activity, reasons, still_open, wanted_at
 from mayfly.core.memory import Memory
@@ -39,7 +50,6 @@ LOOK = 1.0  # seconds between two looks
 KEEP = 60.0  # seconds that are lost of the hours at most where a manager is killed
 KEEP_LEAVING = 5.0  # the same while the host may go at any moment
 DAY = 86400.0
-LEAVING = (Stage.PAUSING, Stage.AWAITED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +155,7 @@ class IdleKeeper:
             self._open_for_good()
             return
         if self._last is None:
-            self._resume()
+            self._resume(settings)
         while not self._stopping.wait(self._look_each):
             self._look(settings)
 
@@ -155,8 +165,10 @@ class IdleKeeper:
         while self._owed is not None and not self._stopping.wait(self._look_each):
             self._open()
 
-    def _resume(self) -> None:
-        """Go on where the last manager was: whatever it had closed is opened, and idleness begins anew."""
+    def _resume(self, settings: IdleSettings) -> None:
+        """Go on where the last manager was: whatever it had closed is opened, and idleness begins anew. A
+        host that is still to go is awaited on.
+        """
         now = self._outside.moment()
         kept = None
         with suppress(Passing):
@@ -168,9 +180,12 @@ class IdleKeeper:
         self._paused_at = kept.paused_at
         passed = passage(kept.moment, now, leaving=kept.stage in LEAVING, looked=False)
         self._count(passed, now, idle=False)
-        self._owed = OpenGates(self._by, "the manager has started again")
         if passed.how:
             self._back(passed)
+            return
+        self._watch = resumed(kept.stage, now.wall - kept.paused_at, settings, now.awake)
+        if self._watch.stage is Stage.WATCHING:
+            self._owed = OpenGates(self._by, "the manager has started again")
 
     def _back(self, passed: Passage) -> None:
         self._away = passed
