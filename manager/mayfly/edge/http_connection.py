@@ -356,6 +356,8 @@ class Handler(BaseHTTPRequestHandler):
             for piece in reply.data:
                 if piece:
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                else:
+                    see_that_somebody_listens(self.connection)
             if chunked:
                 self.wfile.write(b"0\r\n\r\n")
             else:
@@ -409,6 +411,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  its name there
         """Say nothing: events are the record of what was asked."""
+
+
+def see_that_somebody_listens(connection: socket.socket) -> None:
+    """``ClientGone`` where the client has hung up. Of a piece that is empty it hears nothing, and that it has
+    gone would be noticed only by the next that is not.
+    """
+    looked = select.poll()
+    looked.register(connection, select.POLLRDHUP)
+    if looked.poll(0):
+        raise ClientGone("it has hung up")
 
 
 class _Outgoing:

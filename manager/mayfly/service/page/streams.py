@@ -58,6 +58,8 @@ def parts(
         elif steady() - heard >= QUIET:
             yield b": nothing has changed\n\n"
             heard = steady()
+        else:
+            yield b""  # (whoever has gone gives the place back)
         if stopping(AT_ONCE):
             return
         published = board.wait(rev, LATEST)
