@@ -401,6 +401,35 @@ def test_one_that_answers_rubbish_is_a_row_beside_the_others(
     assert "its answer is not understood" in said.out
 
 
+# What asks a manager, with something behind it where that takes something.
+ALONE = (
+    *("status", "status --json", "jobs", "jobs --why x", "history", "events", "runs", "runs x"),
+    *("reservations", "gpus", "report", "report --csv", "plan", "idle", "describe x", "logs x"),
+    *("fetch x", "cancel x", "hold x", "release x", "submit -- true", "submit --wait -- true"),
+    *("attach x", "cordon local-0", "pause", "reserve --gpus 1 --for 1h", "top"),
+)
+BAD: tuple[object, ...] = (
+    {},
+    {"slots": 3, "health": 5, "jobs": 7},
+    {**{key: [None] for key in (*READS.values(), "rows")}, "health": [1], "out": 3, "finished": 1},
+)
+
+
+@pytest.mark.parametrize("document", BAD)
+def test_one_box_alone_that_answers_rubbish_is_a_sentence_to_each_verb(
+    asked: Asked, ssh: FakeSsh, document: object
+) -> None:
+    ssh.fails("b", answers(document))
+    for verb in ALONE:
+        said = asked("--host", "b", *verb.split())
+        assert "Traceback" not in said.err, (verb, said.err)
+        assert 0 <= said.code <= 5, (verb, said)
+    said = asked("--host", "b", "gpus")
+    assert said.code == 1
+    assert "mayfly: b: its answer is not understood (" in said.err
+    assert said.err.endswith("  ssh b mayfly --version\n")
+
+
 def test_where_none_answers_it_exits_as_each_of_them_would(asked: Asked, ssh: FakeSsh) -> None:
     ssh.fails("a")
     ssh.fails("b")

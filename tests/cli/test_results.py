@@ -7,12 +7,14 @@ import os
 import tarfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mayfly.cli.client import Client, Document
+from mayfly.cli import results
+from mayfly.cli.client import Client, Document, connected
 from mayfly.cli.results import fetched, folder_of, place_here, wanted
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.commands import Command, SubmitJob
@@ -206,6 +208,33 @@ class Counting(Client):
         assert query["wait"]
         self.taken()
         return super().fetched(path, query)
+
+
+@pytest.mark.parametrize("asked", [None, 3])
+def test_of_a_manager_elsewhere_no_more_is_taken_than_is_asked_for_and_what_came_stays(
+    manager: StandIn,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    asked: int | None,
+) -> None:
+    keeps(manager, ("x", "y"))
+    manager.account.rows["j1"]["results"]["size"] = 1 << 60  # it says whatever it likes
+    manager.account.rows["j1"]["results"]["left_out"] = ["nothing"] * 500
+    monkeypatch.setattr(results, "FROM_ELSEWHERE", 5)  # one file has four bytes
+    elsewhere = Client("b", connect=partial(connected, str(manager.path)))
+    places = {"x": tmp_path / "x", "y": tmp_path / "y"}
+    assert not fetched(elsewhere, "j1", places, asked)
+    assert (tmp_path / "x/r.xml").exists() is (asked is None)
+    assert not (tmp_path / "y/r.xml").exists()
+    said = capsys.readouterr().err
+    told = "5B" if asked is None else "3B"
+    assert (
+        f"the rest: it is more than {told}; more of it: mayfly fetch j1 -o DIR --most SIZE" in said
+    )
+    assert len(said.splitlines()) < 30
+    assert fetched(Client(str(manager.path)), "j1", places) is False, "of this host all comes"
+    assert (tmp_path / "y/r.xml").exists()
 
 
 def taken_later(manager: StandIn, out: tuple[str, ...]) -> None:

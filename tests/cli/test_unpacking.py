@@ -201,6 +201,42 @@ def test_names_without_end_end(home: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found == Unpacked(10, ["the rest: it is more than was told"])
 
 
+def header(size: int, kind: bytes) -> bytes:
+    """An entry's head that says so many bytes follow, which do not."""
+    made = tarfile.TarInfo("././@LongLink")
+    made.type, made.size = kind, size
+    return made.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        header(8 << 30, tarfile.GNUTYPE_LONGNAME),
+        header(8 << 30, tarfile.GNUTYPE_LONGLINK),
+        header(8 << 30, tarfile.XHDTYPE),
+        header(8 << 30, tarfile.XGLTYPE),
+        header(1, tarfile.GNUTYPE_SPARSE),
+        header(-(8 << 30), tarfile.REGTYPE),
+    ],
+)
+def test_a_head_without_end_is_not_read_into_memory_and_what_came_before_stays(
+    home: Path, bad: bytes
+) -> None:
+    read = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal read
+        yield from (TOP, entry("0/first", b"kept"), bad)
+        while read < 64 << 20:
+            read += 1 << 20
+            yield b"\0" * (1 << 20)
+
+    with pytest.raises(tarfile.TarError):
+        unpack(pieces(), {"0": home / "results"}, 1 << 40)
+    assert read <= 2 << 20
+    assert (home / "results/first").read_text() == "kept"
+
+
 def test_what_is_no_tar_or_ends_early_is_an_error(home: Path) -> None:
     for data in (b"", b"no tar at all" * 100, entry("0/x", b"x" * 5000)[:2000]):
         with pytest.raises(tarfile.TarError):

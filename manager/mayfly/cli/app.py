@@ -12,6 +12,7 @@ import sys
 
 from mayfly.cli import quick
 from mayfly.cli.clean_terminal import finish, guard, let_go
+from mayfly.cli.misread import trouble_of
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Trouble
 
@@ -52,6 +53,12 @@ def main() -> None:
         if error.errno != errno.EPIPE:  # who has read enough knows
             say(f"standard output takes no more: {error.strerror}")
         sys.exit(1)
+    except Exception as error:
+        misread_answer = trouble_of(error)
+        if misread_answer is None:
+            raise
+        say(str(misread_answer))
+        sys.exit(misread_answer.code)
 
 
 def _run() -> None:

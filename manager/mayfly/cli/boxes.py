@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 from mayfly.cli import ssh_socket
 from mayfly.cli.box_names import boxes_in, label, parted
 from mayfly.cli.client import Client, Document, segment
+from mayfly.cli.misread import NOT_UNDERSTOOD
 from mayfly.cli.render_boxes import (
-    NOT_UNDERSTOOD,
     Reply,
     called,
     code_of,

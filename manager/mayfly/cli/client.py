@@ -100,6 +100,7 @@ class Client:
         is given the seconds that a connection waits.
         """
         self.path = path
+        self.elsewhere = connect is not None  # a manager that is not of this host: a stranger
         self._connect = connect or (lambda timeout: connected(path, timeout))
         self._fitted = fitted
         self._patience = patience

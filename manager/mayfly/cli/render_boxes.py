@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mayfly.cli import render
+from mayfly.cli.misread import NOT_UNDERSTOOD
 from mayfly.cli.table import table
 
 Row = Mapping[str, Any]
-NOT_UNDERSTOOD = "its answer is not understood ({}): has it another version of Mayfly?"
 OWN = ("box", "boxes", "answered", "error", "exit_code")  # ours to say, whatever a box says
 NAMES = ("slot", "job", "run", "group", "reservation")  # of a row, that a person types
 LISTS = ("slots",)  # of a row, of such names

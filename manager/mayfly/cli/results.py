@@ -14,6 +14,7 @@ from mayfly.cli.client import Client, Document, segment, some_of
 from mayfly.cli.talk import say
 from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.plain_text import clean
+from mayfly.core.quantities import spoken_size
 from mayfly.core.workspace import place_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 WAIT = 60.0  # seconds of one question
 AWAY = 1.0  # seconds until it is asked again where it did not answer
+FROM_ELSEWHERE = (
+    16 * 1024**3
+)  # bytes that are taken of a manager that is a stranger, unless more are asked for
+SAID = 20  # sentences of a manager's that are said on
 PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
 
 
@@ -91,19 +96,30 @@ def _here(path: str, here: str) -> Path:
     return Path(here) / Path(path).name if named else Path(here)
 
 
-def fetched(manager: Client, job: str, places: Mapping[str, Path]) -> bool:
-    """Bring the results of a job that has ended; whether all of it came. What did not is said."""
+def fetched(manager: Client, job: str, places: Mapping[str, Path], most: int | None = None) -> bool:
+    """Bring the results of a job that has ended; whether all of it came. What did not is said.
+
+    ``most``: bytes that are taken, whatever the manager says that there is; ``None``: all where it is of this
+    host, and else ``FROM_ELSEWHERE``.
+    """
     row = _when_kept(manager, job)
     told: Document = row.get("results") or {}
     numbers = {
         str(number): places[path] for number, path in enumerate(row["out"]) if path in places
     }
     whole = not told.get("left_out")
-    for sentence in told.get("left_out", ()):
+    for sentence in list(told.get("left_out", ()))[:SAID]:
         say(f"not brought back: {clean(str(sentence))}")
     if not told.get("files") and not told.get("bytes") and not whole:
         return False
-    unpacked = _unpacked(manager, job, numbers, int(told.get("bytes") or 0))
+    size = int(told.get("bytes") or 0)
+    if most is None and manager.elsewhere:
+        most = FROM_ELSEWHERE
+    bound, words = size, "was told"
+    if most is not None and most < size:
+        bound = most
+        words = f"{spoken_size(most)}; more of it: mayfly fetch {clean(job)} -o DIR --most SIZE"
+    unpacked = _unpacked(manager, job, numbers, bound, words)
     for sentence in unpacked.left_out:
         say(f"not written: {sentence}")
     return whole and not unpacked.left_out
@@ -141,11 +157,13 @@ def _wait(manager: Client, path: str) -> None:
         next(pieces, None)
 
 
-def _unpacked(manager: Client, job: str, places: Mapping[str, Path], most: int) -> Unpacked:
+def _unpacked(
+    manager: Client, job: str, places: Mapping[str, Path], most: int, told: str
+) -> Unpacked:
     from mayfly.cli.unpacking import unpack  # noqa: PLC0415  only where there is something: 10 ms
 
     try:
         pieces = manager.fetched(f"/v1/jobs/{segment(job)}/results", {"wait": WAIT})
-        return unpack(pieces, places, most)
-    except tarfile.TarError as error:
+        return unpack(pieces, places, most, told)
+    except (tarfile.TarError, RecursionError) as error:
         raise Trouble(f"the results of job {job} did not come whole: mayfly fetch {job}") from error

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mayfly.cli import misread
 from mayfly.cli.box_names import VARIABLE, boxes_in, label
 from mayfly.cli.client import PATIENCE, SECONDS, START, Client, find_socket
 from mayfly.cli.paste import Here, here, pasted
@@ -98,6 +99,7 @@ def client(ctx: Called, socket: str | None, config: str | None) -> Client:
 def over_ssh(box: Box, *, patient: bool = True) -> Client:
     """A client for the manager on that box; ``patient``: nobody else is waited for at the same time."""
     place = here(None, host=box.box)
+    misread.asked(box.name, f"ssh {box.box} mayfly --version")
     return Client(
         f"--host {box.name}",
         say,
@@ -113,6 +115,8 @@ def _in_cluster(ctx: Called, context: str, socket: str | None, config: str | Non
     if socket is not None or config is not None or ctx.obj.socket or ctx.obj.config:
         raise Usage("--context is of a manager in a cluster: --socket and --config go without it")
     from mayfly.cli.cluster_socket import connected  # noqa: PLC0415  brings TLS and websockets
+
+    misread.asked(f"--context {context}")
 
     return Client(
         f"--context {context}",

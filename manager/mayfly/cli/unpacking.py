@@ -15,20 +15,39 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 from mayfly.core.plain_text import clean
 from mayfly.core.tree_manifest import is_name_in_tree
 from mayfly.edge.pieces import PIECE, Pieces
 
 ENTRIES_MAX = 200_000
+HEADER_MAX = 64 * 1024  # bytes of a name that is too long for an entry's own head
 NEW = ".mayfly-new"  # what a file is called until all of it is there, behind a number by chance
 GIT = ".git"
+HEADS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class _Odd(Exception):
     """Why one entry is not written, in a few words."""
+
+
+class _Entry(tarfile.TarInfo):
+    """An entry whose head is no longer than a name may be: a library would read it all into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The entry that begins with this block."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type == tarfile.GNUTYPE_SPARSE or found.size < 0:
+            raise tarfile.ReadError("it has an entry of a kind that no results have")
+        if found.type in HEADS and found.size > HEADER_MAX:
+            raise tarfile.ReadError("it has an entry whose head has no end")
+        return found
 
 
 @dataclass(slots=True)
@@ -39,21 +58,28 @@ class Unpacked:
     left_out: list[str] = field(default_factory=list)  # sentences
 
 
-def unpack(pieces: Iterator[bytes], places: Mapping[str, Path], most: int) -> Unpacked:
+def unpack(
+    pieces: Iterator[bytes], places: Mapping[str, Path], most: int, told: str = "was told"
+) -> Unpacked:
     """Write what is in the tar: an entry ``N/REST`` beneath the place that ``N`` has, ``N`` itself there.
 
-    ``most``: bytes of all files. ``tarfile.TarError`` where it is no tar, or ends early.
+    ``most``: bytes of all files, which is what ``told`` says. ``tarfile.TarError`` where it is no tar, or
+    ends early: what came before that stays written.
     """
     found, left, of_git = Unpacked(), most, 0
     written: set[str] = set()  # names of files, which others may be the same as
     with tarfile.open(
-        fileobj=Pieces(pieces), mode="r|", encoding="utf-8", errors="surrogateescape"
+        fileobj=Pieces(pieces),
+        mode="r|",
+        tarinfo=_Entry,
+        encoding="utf-8",
+        errors="surrogateescape",
     ) as archive:
         for number, entry in enumerate(archive):
             archive.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise
             left -= entry.size
             if number >= ENTRIES_MAX or left < 0:
-                found.left_out.append("the rest: it is more than was told")
+                found.left_out.append(f"the rest: it is more than {told}")
                 break
             if _is_of_git(entry.name, places):
                 of_git += 1

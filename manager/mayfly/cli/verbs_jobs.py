@@ -53,6 +53,7 @@ from mayfly.cli.trouble import Busy, Down, NoSuch, TimedOut, Trouble, Usage
 from mayfly.core.exit_codes import signal_of
 from mayfly.core.model import Cause
 from mayfly.core.plain_text import clean
+from mayfly.core.quantities import parse_size
 
 INTERRUPTED = 130
 MOST = 20_000  # jobs of one list
@@ -262,10 +263,17 @@ def fetch(
             "-o", metavar="DIR", help="Where to, over what is there; a new folder called JOB."
         ),
     ] = None,
+    most: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="The most to take: all, and 16GiB of a manager on another host."
+        ),
+    ] = None,
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Bring back what `submit --out` named of a job that has ended."""
+    bound = _size("--most", most)
     manager, job = found_by(ctx, socket, config, job)
     row = manager.get(f"/v1/jobs/{segment(job)}")
     into = folder_of(job) if folder is None else folder
@@ -275,7 +283,7 @@ def fetch(
             "to a folder of your choice"
         )
     places = places_in(into, row.get("out") or ())
-    whole = fetched(manager, job, places)
+    whole = fetched(manager, job, places, bound)
     if folder is None and into.is_dir():
         say(f"the results of job {clean(job)} are in {clean(str(into.absolute()))}")
     for one in places.values():
@@ -283,6 +291,13 @@ def fetch(
             print(clean(str(one)))
     if not whole:
         raise typer.Exit(1)
+
+
+def _size(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_size(text)
+    except ValueError as error:
+        raise Usage(f"{option}: {clean(text or '')!r} {error}") from error
 
 
 def _variables(given: list[str]) -> dict[str, str]:
