@@ -9,8 +9,9 @@ import os
 import resource
 import shutil
 import subprocess
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def hook(name: str, runner: dict[str, str], **job: str) -> subprocess.CompletedP
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x\n::add-path::/tmp", "##vso[task.complete]", "\x1b[0Ksection_start:1:x\r", "a b", ""],
+)
+def test_a_variable_that_a_service_could_take_for_a_command_is_not_printed(value: str) -> None:
+    began = hook("job-started.sh", {"MAYFLY_SLOT": value, "MAYFLY_IMAGE": value})
+    assert (began.returncode, began.stderr) == (0, "")
+    assert began.stdout == "mayfly: slot unknown\nmayfly: image unknown\n"
 
 
 def script(path: Path, text: str) -> str:
@@ -106,10 +117,7 @@ def test_a_hook_that_the_runner_would_not_run_fails_the_job_as_it_does_there(
 
 def without_processes() -> None:
     """Of whoever is begun next: nothing more can be begun by it."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(64321)
-        os.setuid(64321)
+    as_somebody()
     resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 
 
@@ -138,10 +146,26 @@ def in_place(tmp_path: Path, *names: str) -> Path:
     """What agents have in ``/opt/mayfly``, with its place as it is here."""
     for name in ("job-lines", *names):
         text = (AGENTS / name).read_text().replace("/opt/mayfly", str(tmp_path))
-        script(tmp_path / name, text.replace("/tmp/.mayfly-lines", f"{tmp_path}/once"))
-    last = '#!/bin/sh\necho "mayfly: $1"\n'
+        script(tmp_path / name, text.replace("/tmp/.mayfly-", f"{tmp_path}/.mayfly-"))
+    last = '#!/bin/sh\necho "mayfly: $1"\nexit "${2:-0}"\n'
     script(tmp_path / "job-lines", last)
     return tmp_path
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A place of everybody's."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield Path(name)
+
+
+def as_somebody() -> None:
+    """Of whoever is begun next: limits of root hold nobody."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(64321)
+        os.setuid(64321)
 
 
 GITLAB = {  # what a job's script is: what it prints between the lines, and its code
@@ -171,12 +195,50 @@ def test_at_gitlab_a_script_s_own_trap_is_its_own(tmp_path: Path) -> None:
     assert (failed.stdout, failed.returncode) == ("mayfly: first\ncleared up\n", 1)
 
 
-def gitlab(place: Path, told: str) -> subprocess.CompletedProcess[str]:
-    """A script as gitlab-runner makes it: one word, which a shell at the end of a pipe evaluates."""
+@pytest.mark.parametrize("code", [0, 7])
+def test_at_gitlab_a_script_that_has_left_no_process_to_be_had_ends_with_its_own_code(
+    open_place: Path, code: int
+) -> None:
+    place = in_place(open_place, "gitlab-lines")
+    done = gitlab(place, f"ulimit -u 1; echo works; (( {code} )) && exit {code}; :", as_somebody)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout == "mayfly: first\nworks\nmayfly: last\n"
+
+
+@pytest.mark.parametrize(("most", "last"), [("100", ""), ("max", "mayfly: last\n")])
+def test_at_gitlab_beside_a_script_s_own_trap_no_process_is_wanted_where_none_is_to_be_had(
+    open_place: Path, most: str, last: str
+) -> None:
+    place = in_place(open_place, "gitlab-lines")
+    counted = place / "gitlab-lines"
+    script(counted, counted.read_text().replace("/sys/fs/cgroup", str(place)))
+    script(place / "pids.max", f"{most}\n")
+    script(place / "pids.current", "98\n")
+    limit = "" if last else "ulimit -u 1; "
+    done = gitlab(place, f"trap 'echo cleared up' EXIT; {limit}echo works", as_somebody)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"mayfly: first\nworks\n{last}cleared up\n"
+
+
+def gitlab(
+    place: Path, told: str, before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A script as gitlab-runner makes it: one word, which a shell at the end of a pipe evaluates; ``before``
+    is done in the process that becomes the shell.
+    """
     lines = f". {place}/gitlab-lines"
     body = f"{lines}\n{told}\n{lines}".replace("'", "'\\''")
     whole = f"set -eo pipefail\nset +o noclobber\n: | eval '{body}'\nexit 0\n"
-    return subprocess.run(["bash", "-l"], input=whole, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["bash", "-l"],
+        input=whole,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={"PATH": os.environ["PATH"], "HOME": "/"} if before is not None else None,
+        preexec_fn=before,
+    )
 
 
 @pytest.fixture
@@ -213,6 +275,26 @@ def test_at_gitea_the_first_lines_come_once_and_the_last_after_what_fails(
     done = runner("echo one", "echo two; false; echo never")
     assert done.stdout == "mayfly: first\none\ntwo\nmayfly: last\n"
     assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_at_gitea_a_step_that_has_left_no_process_to_be_had_ends_with_its_own_code(
+    open_place: Path, code: int
+) -> None:
+    place = in_place(open_place, "gitea-step")
+    shutil.copy("/bin/sh", open_place / "gitea-runner")
+    script(place / "0.sh", f"SECONDS=20; ulimit -u 1; echo works; exit {code}")
+    done = subprocess.run(
+        [str(place / "gitea-runner"), "-c", f"bash --noprofile --norc -e {place}/0.sh; exit $?"],
+        env={"PATH": os.environ["PATH"], "BASH_ENV": f"{place}/gitea-step"},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        preexec_fn=as_somebody,
+    )
+    assert (done.stdout, done.stderr) == ("mayfly: first\nworks\nmayfly: last\n", "")
+    assert done.returncode == code
 
 
 def test_at_gitea_what_a_step_begins_prints_nothing_more(

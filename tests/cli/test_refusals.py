@@ -138,6 +138,7 @@ ROWS: dict[str, list[tuple[str, int]] | str] = {
     "reserve --extend": [("reserve --extend nope --for 1h", 4)],
     "fetch job": [("fetch nope", 4)],
     "fetch -o": "any value has a meaning",
+    "fetch --most": [(f"fetch x --most {n}", 2) for n in ("x", "-1", "1QB")],
     "jobs --mine": ALONE,
     "jobs --state": [("jobs --state waiting", 2)],
     "jobs --pool": "any value has a meaning: of a pool that is no more there may be jobs",
