@@ -37,14 +37,18 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import Result
+from mayfly.core.slots import SlotStatus
 from mayfly.edge.room import Room
+from mayfly.service import status
 from mayfly.service.metrics import JOB_ENDS, Metrics, Outside, serve
 from tests.core import simulator
 from tests.harness import until
-from tests.service.exposition import NOW, begun, queued, specs, state
+from tests.service.exposition import CONFIG, NOW, begun, queued, specs, state
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "docs/grafana"
+ALERTS = (GRAFANA / "alerts.yml").read_text()
+ALERTS_TEST = Path(__file__).with_name("alerts.test.yml")
 
 
 def named(text: str) -> set[str]:
@@ -69,7 +73,7 @@ def expressions() -> str:
     dashboard: dict[str, Any] = json.loads((GRAFANA / "mayfly.json").read_text())
     told = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
     told += [entry["query"] for entry in dashboard["templating"]["list"]]
-    told += re.findall(r"expr: (.*)", (GRAFANA / "alerts.yml").read_text())
+    told += re.findall(r"expr: (>-\n(?: {10}.*\n)+|.*)", ALERTS)
     return "\n".join(told)
 
 
@@ -193,6 +197,35 @@ def test_what_was_known_of_a_pool_that_is_gone_is_not_told_any_more(metrics: Met
         assert {row["pool"] for row in there.get(name, [])} <= {"local"}, name
 
 
+def test_a_slot_that_is_kept_for_a_person_or_awaits_its_gpus_is_not_unready() -> None:
+    """Else the alert for slots that nobody fills would fire for each job that somebody holds."""
+    one, other, *_ = status.statuses(Desired(specs()), Memory(), NOW)
+    kept = Agent(*(Generation("g1"), one.spec.name, one.spec.pool.name, 1, "f", "i", (), 1.0))
+    vacant = replace(one, phase=Phase.VACANT, since=50.0)
+
+    def counted(row: SlotStatus) -> list[float | None]:
+        metrics = Metrics(CONFIG)
+        for steady in (10.0, 15.0):
+            metrics.passed([row], Memory(), World({}), NOW, steady, 0.01, recorded=True)
+        labels = {"pool": "local", "slot": row.spec.name}
+        names = ("mayfly_slot_unready_seconds_total", "mayfly_slot_vacant_seconds_total")
+        return [metrics.registry.get_sample_value(name, labels) for name in names]
+
+    assert counted(vacant) == [5.0, 5.0]
+    assert counted(replace(vacant, phase=Phase.COOLING)) == [5.0, 5.0]
+    assert counted(replace(vacant, phase=Phase.HELD, held=kept)) == [0.0, 0.0]
+    assert counted(replace(vacant, since=None)) == [0.0, 0.0]
+    assert counted(replace(other, phase=Phase.IDLE, agent=kept)) == [0.0, 0.0]
+
+
+def test_a_slot_that_the_configuration_has_no_more_is_not_asked_for(metrics: Metrics) -> None:
+    rows = status.statuses(Desired(specs()), Memory(), NOW)
+    former = [replace(rows[0], configured=False), *rows[1:]]
+    metrics.passed(former, Memory(), World({}), NOW, 2.0, 0.01, recorded=True)
+    labels = {"pool": "local", "provider": "local"}
+    assert metrics.registry.get_sample_value("mayfly_slots_desired", labels) == 1
+
+
 def test_the_room_where_mayfly_writes_is_told(metrics: Metrics) -> None:
     value = metrics.registry.get_sample_value
     place = {"path": "/var/lib/mayfly"}
@@ -308,6 +341,28 @@ def programs() -> Path:
     if found.returncode != 0:
         pytest.skip(f"Prometheus is missing: {found.stderr}")
     return Path(found.stdout.strip())
+
+
+@pytest.mark.fetched
+def test_promtool_sees_each_alert_fire_and_each_stay_silent_in_the_ordinary_turn_of_slots(
+    programs: Path,
+) -> None:
+    done = subprocess.run(
+        [programs / "promtool", "test", "rules", ALERTS_TEST],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_tried_both_ways_and_has_a_runbook() -> None:
+    alerts = set(re.findall(r"- alert: (\w+)", ALERTS))
+    ordinary, *others = re.split(r"^  - name: ", ALERTS_TEST.read_text(), flags=re.MULTILINE)[1:]
+    silent = set(re.findall(r"alertname: (\w+), exp_alerts: \[\]", ordinary))
+    fires = set(re.findall(r"alertname: (\w+)\n +exp_alerts:\n +- exp_labels", "".join(others)))
+    assert silent == fires == alerts
+    assert ALERTS.count("runbook_url:") == ALERTS.count("summary:") == len(alerts)
 
 
 @pytest.mark.fetched

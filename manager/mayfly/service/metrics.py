@@ -158,7 +158,7 @@ class _StatusCollector(Collector):
         for row in rows:
             pools.setdefault((row.spec.pool.name, row.spec.pool.provider), []).append(row)
         for pool, own in pools.items():
-            desired.add_metric(pool, len(own))
+            desired.add_metric(pool, sum(1 for row in own if row.configured))
             for phase in Phase:
                 slots.add_metric([*pool, phase], sum(1 for row in own if row.phase is phase))
         phases = GaugeMetricFamily(
@@ -252,10 +252,14 @@ class Metrics:
             return Counter(f"mayfly_{name}", text, labels, registry=self.registry)
 
         self._vacant = counter(
-            "slot_vacant_seconds", "Seconds without an agent of its own.", ["pool", "slot"]
+            "slot_vacant_seconds",
+            "Seconds without an agent of its own, where it is to have one.",
+            ["pool", "slot"],
         )
         self._unready = counter(
-            "slot_unready_seconds", "Seconds neither idle nor busy.", ["pool", "slot"]
+            "slot_unready_seconds",
+            "Seconds neither idle nor busy, nor kept for a person, nor without GPUs that Slurm is to give.",
+            ["pool", "slot"],
         )
         self._started = counter("agents_started", "Agents made.", ["pool", "slot", "provider"])
         self._finished = counter(
@@ -573,6 +577,8 @@ class Metrics:
         if self._last is not None:
             gone = steady - self._last
             for row in rows:
+                if row.held is not None or _awaits(row):
+                    continue
                 if row.phase in UNREADY:
                     self._unready.labels(row.spec.pool.name, row.spec.name).inc(gone)
                 if row.agent is None and row.memory.cordon is None:
@@ -654,6 +660,11 @@ JOB_ENDS: tuple[tuple[JobState, str], ...] = (
         for cause in (Cause.ENGINE_STOPPED, Cause.KILLED, Cause.NEVER_STARTED, Cause.UNKNOWN)
     ),
 )
+
+
+def _awaits(row: SlotStatus) -> bool:
+    """Whether the slot is empty because it has no GPUs yet, which another than Mayfly gives."""
+    return row.phase is Phase.VACANT and row.since is None
 
 
 def _agent(generation: Generation, before: Memory, after: Memory) -> Agent | None:
