@@ -72,7 +72,7 @@ def expressions() -> str:
     """Every expression of the dashboard and the alerts."""
     dashboard: dict[str, Any] = json.loads((GRAFANA / "mayfly.json").read_text())
     told = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", ())]
-    told += [entry["query"] for entry in dashboard["templating"]["list"]]
+    told += [str(entry["query"]) for entry in dashboard["templating"]["list"]]
     told += re.findall(r"expr: (>-\n(?: {10}.*\n)+|.*)", ALERTS)
     return "\n".join(told)
 
