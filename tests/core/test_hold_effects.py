@@ -111,11 +111,52 @@ def test_a_held_job_is_entered_extended_and_given_up_by_its_owner_and_by_operato
 def test_it_is_extended_to_what_its_pool_allows_and_no_further() -> None:
     most = effects(ExtendHold(ANN, OVER, is_slot=False, seconds=90_000.0), BOTH)
     assert most.facts == (HoldExtended(T, HELD.generation, HOLD.latest, "ann"),)
+    little = refused(effects(ExtendHold(ANN, OVER, is_slot=False, seconds=59.0), BOTH))
+    assert little == "400 a job is held for a minute longer at least"
     full = replace(HELD, hold=replace(HOLD, until=HOLD.latest))
     told = "409 j0 is not held for more than 1h in all (hold_most)"
     assert (
-        refused(effects(ExtendHold(ANN, OVER, is_slot=False, seconds=1.0), situation(full))) == told
+        refused(effects(ExtendHold(ANN, OVER, is_slot=False, seconds=60.0), situation(full)))
+        == told
     )
+
+
+LONG = replace(LOCAL, hold_most=4 * 3600.0)
+HELD_LONG = replace(HELD, hold=replace(HOLD, latest=HOLD.since + 4 * 3600.0))
+WAITS = replace(ENTRY, id=JobId("j9"), agent=None, slot=None, uid=BEN.uid, owner="ben")
+
+
+def waited_for(job: Job) -> Situation:
+    return situation(HELD_LONG, slots=specs(LONG, removal=Removal.MANAGER), job=job)
+
+
+@pytest.mark.parametrize("by", [ANN, ROOT])
+def test_while_others_wait_for_its_slot_it_is_not_extended_beyond_an_hour_in_all(
+    by: Caller,
+) -> None:
+    more, much = (
+        ExtendHold(by, OVER, is_slot=False, seconds=seconds) for seconds in (3000.0, 3001.0)
+    )
+    assert effects(more, waited_for(WAITS)).status == 200
+    why = refused(effects(much, waited_for(WAITS)))
+    assert why == (
+        "409 j0 is held for 1h at most while others wait for its slot, and a job waits in pool a"
+    )
+    own = replace(WAITS, uid=ANN.uid, owner="ann")
+    assert effects(much, waited_for(own)).status == 200, "its owner's own jobs are no others"
+    assert effects(much, waited_for(ENTRY)).status == 200, "nobody waits"
+
+
+def test_nor_is_it_held_for_longer_from_the_start_by_who_asked_for_that_before() -> None:
+    slots = specs(LONG, removal=Removal.MANAGER)
+    wish = replace(ENTRY, hold=HoldWish(4 * 3600.0, "ann"))
+    end = AgentExited(T, RUNS.generation, "job_done", None, 0, None)
+    ended = (end, JobEnded(T, JOB, JobState.SUCCEEDED, None, 0, ""))
+    for waiting, lasts in (({}, 4 * 3600.0), ({WAITS.id: WAITS}, 3600.0)):
+        memory = Memory({RUNS.generation: RUNS}, {}, {JOB: wish, **waiting})
+        (held,) = (one for one in with_holds(ended, memory, slots, T) if isinstance(one, AgentHeld))
+        assert held.until == T + lasts
+        assert held.latest == T + 4 * 3600.0, "it may be extended when nobody waits any more"
 
 
 def test_nobody_else_touches_it() -> None:

@@ -46,6 +46,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.opening import leased
 from mayfly.core.plan import View
+from mayfly.core.queue import Queue
 from mayfly.core.reserve_asking import longer, wish
 from mayfly.core.reserving import OVER, arranged, ended, rooms_of, tended
 from mayfly.core.slots import tenancies
@@ -163,7 +164,11 @@ class Calendar:
             view = self.view()
             busy = leased(self.memory, view.world, NOBODY)
             self.reserved, facts, soon = arranged(
-                view, busy, tenancies(self.memory.agents.values()), DAY
+                view,
+                busy,
+                tenancies(self.memory.agents.values()),
+                DAY,
+                Queue(self.memory, self.now),
             )
             self.record(*facts)
             if not timed and not facts:

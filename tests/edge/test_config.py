@@ -826,7 +826,7 @@ BENCH = pool(
 )
 RESERVED = pool(
     'gpus = 1\n[pool.reserve]\nlongest = "4h"\nahead = "7d"\nper_person = 1\nat_once = 2\nidle = 0\n'
-    'clear = "30m"\n[[pool]]\nname = "base"\ngpus = 1\nreserve = true\n'
+    'per_week = "8h"\nclear = "30m"\n[[pool]]\nname = "base"\ngpus = 1\nreserve = true\n'
 )
 SLURM = pool(
     'gpus = 2\nlease = "slurm"\n[pool.slurm]\npartition = "ci"\naccount = "lab"\nqos = "low"\n'

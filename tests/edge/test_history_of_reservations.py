@@ -20,6 +20,7 @@ from mayfly.core.facts import (
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId, PoolName, SlotName
 from mayfly.core.reservations import Reservation
+from mayfly.core.reserved_hours import Had
 from mayfly.edge.history import History
 
 MINE = JobId("mine")
@@ -45,6 +46,7 @@ def test_each_step_of_a_reservation_is_as_it_was_in_the_next_manager(tmp_path: P
     with closing(History(tmp_path)) as history:
         after = history.load()
         assert (after.reservations, after.shares) == ({}, memory.shares)
+        assert after.had == {(ONE.pool, ONE.uid): Had(160.0, ((0.0, 40.0),))}
         (share,) = after.shares.values()
         assert share.used == 40.0
         rows = history._db.execute("SELECT event, fields FROM events ORDER BY seq").fetchall()

@@ -71,8 +71,8 @@ def test_it_begins_after_the_running_job_ci_waits_and_it_ends_on_time_with_and_w
 ) -> None:
     first = manager.on_gpu(*HELD_UP)
     manager.started(first)
-    second = manager.on_gpu("true")
     mine = reserved(manager, "--for", "6s")
+    second = manager.on_gpu("true")
     assert row(manager, mine)["state"] == "waits"
     assert manager.job(mine)["state"] == "queued"
     manager.let_go(first)
@@ -80,7 +80,7 @@ def test_it_begins_after_the_running_job_ci_waits_and_it_ends_on_time_with_and_w
     told = active(manager, mine)
     assert told["devices"] == [uuid(0)]
     manager.started(mine)
-    assert manager.job(second)["state"] == "queued", "it goes before what waits"
+    assert manager.job(second)["state"] == "queued", "it was there before"
     seen = manager.cli("attach", mine, "--", f"{PLACE}/nvidia-smi", "-L")
     assert uuid(0) in seen.stdout, seen.stderr
     assert manager.slot("gpu-0")["note"].startswith("reserved for ")

@@ -179,8 +179,10 @@ ELSEWHERE = {
     "GPUs that are reset": ("heal",),  # tests/engine/test_gpu_heal.py
     # tests/engine/test_bench_lane.py, tests/core/test_bench_lane.py
     "jobs that are measured": ("bench", "clock", "memory_clock", "others_idle"),
-    # tests/core/test_reservations.py, tests/engine/test_reservations.py
-    "GPUs that people reserve": ("reserve", "longest", "ahead", "per_person", "at_once", "clear"),
+    # tests/core/test_reservations.py, tests/core/test_reserved_hours.py, tests/engine/test_reservations.py
+    "GPUs that people reserve": (
+        *("reserve", "longest", "ahead", "per_person", "at_once", "per_week", "clear"),
+    ),
     "GPUs of Slurm": (  # tests/core/test_allocations.py, tests/edge/test_slurm.py, tests/real/slurm
         *("lease", "slurm", "partition", "account", "qos", "gres", "node", "time_limit"),
         *("wait", "retry", "idle", "look", "options"),

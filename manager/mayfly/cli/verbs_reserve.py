@@ -88,10 +88,14 @@ def reserve(
     told = {key: one for key, one in body.items() if one is not None}
     answer = manager.post("/v1/reservations", told)
     name = str(answer["reservation"])
+    booked = answer.get("booked", True)
+    turn = (
+        "after the job that runs there then" if booked else "in its turn among the jobs that wait"
+    )
     enter = f"; enter it with `mayfly attach {name}`" if not outside else ""
     say(
         f"reserved in pool {answer.get('pool')} from {_here(answer.get('start'))} until "
-        f"{_here(answer.get('until'))}, after the job that runs there then{enter}"
+        f"{_here(answer.get('until'))}, {turn}{enter}"
     )
     print(name)
     if wait:

@@ -111,6 +111,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.queue import followed, followers
+from mayfly.core.reserved_hours import moved, with_ended
 
 
 class _Draft:
@@ -126,6 +127,7 @@ class _Draft:
         self.turns = memory.turns
         self.heals = memory.heals
         self.reservations = memory.reservations
+        self.had = memory.had
         self.followers: dict[JobId, list[JobId]] | None = None  # None: not looked up yet
 
     def agent(self, generation: Generation, **changes: object) -> None:
@@ -194,6 +196,7 @@ class _Draft:
             turns=self.turns,
             heals=self.heals,
             reservations=self.reservations,
+            had=self.had,
         )
 
 
@@ -393,6 +396,9 @@ def _write_reservation(draft: _Draft, fact: ReservationFact) -> None:
                     draft.slot(slot, vacant_since=at)
             if known is not None and used is not None:
                 _write_share(draft, (known.pool, known.uid), used, at)
+            if known is not None and known.began is not None:
+                whose, end = (known.pool, known.uid), min(at, known.ends)
+                draft.had = {**draft.had, whose: with_ended(draft.had.get(whose), known, end)}
         case _:
             assert_never(fact)
 
@@ -552,6 +558,7 @@ def _shift(draft: _Draft, by: float) -> None:
         draft.turn(pool, since=_moved(account.since, by))
     for reservation, one in draft.reservations.items():
         draft.reservation(reservation, began=_moved(one.began, by), used=_moved(one.used, by))
+    draft.had = {whose: moved(one, by) for whose, one in draft.had.items()}
     for gpu, heal in draft.heals.items():
         times = {name: _moved(getattr(heal, name), by) for name in HEAL_TIMES}
         draft.heal(gpu, **times)

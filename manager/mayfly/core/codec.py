@@ -62,6 +62,7 @@ MODULES = (
     "requests",
     "reservations",
     "reserve_rules",
+    "reserved_hours",
     "runs",
     "signs",
     "slurm_request",

@@ -260,7 +260,7 @@ def _hold(command: HoldJob | ExtendHold | ReleaseHold, at: Situation) -> Command
         case HoldJob():
             effect = hold_effects.held(command, found, at.desired, at.memory, at.now)
         case ExtendHold():
-            effect = hold_effects.extended(command, found, at.now)
+            effect = hold_effects.extended(command, found, at.desired, at.memory, at.now)
         case ReleaseHold():
             effect = hold_effects.released(command, found, at.now)
         case _:

@@ -181,7 +181,7 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
 
 def _arrange_reservations(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> bool:
     """Whether all that is reserved is as it is to be, and others may have what is left."""
-    reserved, facts, due = arranged(draft.view, draft.leased, tenants, draft.half_life)
+    reserved, facts, due = arranged(draft.view, draft.leased, tenants, draft.half_life, draft.queue)
     draft.view = replace(draft.view, reserved=reserved)
     draft.record(*facts)
     draft.wake(due)

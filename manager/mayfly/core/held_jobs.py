@@ -31,7 +31,9 @@ from mayfly.core.plan import Act, Stay, Verdict, View
 from mayfly.core.quantities import time_of_day, written_duration
 from mayfly.core.reservations import clock
 from mayfly.core.slots import within
+from mayfly.core.who_waits import who_waits
 
+WITH_OTHERS = 3600.0  # seconds for which one is held in all while others wait for its slot
 USUAL = 1800.0  # seconds for which a job is held where nobody says for how long
 OFTEN = 600.0  # seconds in which one that ends by itself is started STARTS times at most
 COMING_UP = 60.0  # seconds in which a held container has to be up the first time
@@ -71,6 +73,11 @@ def unholdable(spec: SlotSpec) -> str | None:
 def usual(pool: PoolSpec) -> float:
     """Seconds for which a job of the pool is held where nobody says for how long."""
     return min(pool.hold_failed or USUAL, pool.hold_most)
+
+
+def with_others(pool: PoolSpec | None) -> float:
+    """Seconds for which a job of the pool is held in all while others wait for its slot."""
+    return WITH_OTHERS if pool is None else max(WITH_OTHERS, usual(pool))
 
 
 def too_long(seconds: float, pool: PoolSpec) -> str:
@@ -138,14 +145,19 @@ def _held(
     ):
         return  # it is run again
     seconds = _seconds(agent, fact, job.hold if job is not None else agent.hold_wish, spec.pool)
-    until = fact.at + min(seconds, spec.pool.hold_most)
-    if until <= now:
-        return
     user, uid = "", None
     if job is not None and job.owner is not None:
         user, uid = job.owner, job.uid
     elif agent.hold_wish is not None:
         user = agent.hold_wish.by
+    seconds = min(seconds, spec.pool.hold_most)
+    if seconds > with_others(spec.pool) and who_waits(
+        agent.pool, agent.lease, memory, slots.values(), now, but=uid
+    ):
+        seconds = with_others(spec.pool)
+    until = fact.at + seconds
+    if until <= now:
+        return
     latest = fact.at + spec.pool.hold_most
     yield AgentHeld(fact.at, fact.generation, user, uid, until, latest)
 

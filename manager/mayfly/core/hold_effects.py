@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import AttachAgent, ExtendHold, HoldJob, ReleaseHold
 from mayfly.core.facts import Fact, HoldAsked, HoldEnded, HoldExtended
-from mayfly.core.held_jobs import too_long, unholdable, usual
+from mayfly.core.held_jobs import too_long, unholdable, usual, with_others
 from mayfly.core.memory import Agent, Job, JobHold, Memory
 from mayfly.core.model import Desired, JobId, PoolSpec, SlotName
 from mayfly.core.quantities import rfc3339, written_duration
+from mayfly.core.reservations import SHORTEST
 from mayfly.core.slots import VACANCY, tenancies
 from mayfly.core.submitting import Members
+from mayfly.core.who_waits import who_waits
 
 OfHolds = AttachAgent | HoldJob | ExtendHold | ReleaseHold
 
@@ -133,15 +135,27 @@ def held(
     return Effect(body, () if same else (fact,))
 
 
-def extended(command: ExtendHold, one: Found, now: float) -> Effect | Refusal:
-    """A held container stays for longer, up to what its pool allows."""
+def extended(
+    command: ExtendHold, one: Found, desired: Desired, memory: Memory, now: float
+) -> Effect | Refusal:
+    """A held container stays for longer, up to what its pool allows, and less while others wait there."""
     agent = one.agent
     hold = agent.hold if agent is not None else None
     if agent is None or hold is None or hold.over is not None:
         return Refusal(
             409, "refused", f"{one.name} is not held yet: `mayfly hold {one.name}` asks for it"
         )
+    if command.seconds < SHORTEST:
+        return Refusal(400, "bad_request", "a job is held for a minute longer at least")
     until = min(hold.until + command.seconds, hold.latest)
+    if until > hold.until:
+        uid = hold.uid if hold.uid is not None else command.by.uid
+        others = who_waits(agent.pool, agent.lease, memory, desired.slots, now, but=uid)
+        total = with_others(_pool(desired, one))
+        if others is not None and until > hold.since + total:
+            most = written_duration(round(total))
+            sentence = f"{one.name} is held for {most} at most while others wait for its slot, and {others}"
+            return Refusal(409, "refused", sentence)
     if until <= hold.until:
         most = written_duration(round(hold.latest - hold.since))
         return Refusal(

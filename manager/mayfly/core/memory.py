@@ -25,6 +25,7 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.reservations import Reservation
+from mayfly.core.reserved_hours import AllHad
 
 # What may end an agent that runs a job, by law 3 (docs/architecture.md): a person, a limit, that its service
 # has ended the job, or that its GPUs were taken back and may be somebody else's. Every other reason supposed
@@ -394,6 +395,7 @@ class Memory:
     heals: Mapping[str, Heal] = field(default_factory=dict)  # the last of each GPU, by its UUID
     # those that are not over
     reservations: Mapping[JobId, Reservation] = field(default_factory=dict)
+    had: AllHad = field(default_factory=dict)  # what was reserved by whom in the last seven days
 
     def slot(self, name: SlotName) -> SlotMemory:
         """What is remembered of the slot, which may be nothing."""

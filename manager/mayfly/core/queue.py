@@ -77,6 +77,18 @@ class Queue:
         found = self._ordered().get(pool)
         return found.waiting() if found is not None else 0
 
+    def is_first(self, pool: PoolName, uid: int, since: float) -> bool:
+        """Whether a job of that person that waits since then would be before all that wait."""
+        found = self._ordered().get(pool)
+        if found is None:
+            return True
+        used = shares_used(self._memory, self._now, self._half_life).get((pool, uid), 0.0)
+        last = served(self._memory, (pool, uid, Priority.NORMAL))
+        for one in self._memory.reservations.values():
+            if (one.pool, one.uid) == (pool, uid) and one.began is not None:
+                last = self._now
+        return found.is_first(max(since, last), since, used)
+
     def take(self, job: Job) -> None:
         """The job waits no more, and those behind it are nearer."""
         self._ordered()[job.pool].take(job)
@@ -176,6 +188,15 @@ class _PoolOrder:
         ranked = [(self._rank(line, head), head) for line, head in heads if head is not None]
         return min(ranked, key=itemgetter(0))[1] if ranked else None
 
+    def is_first(self, since: float, submitted: float, used: float) -> bool:
+        """Whether a job of class normal is first. ``since``: without a slot; ``used``: its owner's share."""
+        head = self.next()
+        if head is None:
+            return True
+        first = self._rank((head.uid, head.priority), head)[:2]
+        own = _standing(Priority.NORMAL, since, used, self._now)
+        return own < first or (own == first and submitted <= head.submitted)
+
     def waiting(self) -> int:
         return sum(map(len, self._lines.values()))
 
@@ -194,10 +215,13 @@ class _PoolOrder:
     def _rank(self, line: _Line, head: Job) -> _Rank:
         """What is smaller is before: the class, the share, who came first. Each job has its own serial."""
         since = max(head.submitted, self._served[line])
-        risen = _CLASS[line[1]] - int(max(0.0, self._now - since) // PATIENCE)
-        if risen < 0:
-            return (-1, since, head.serial)
-        return (risen, self._used[line[0]], head.serial)
+        return (*_standing(line[1], since, self._used[line[0]], self._now), head.serial)
+
+
+def _standing(priority: Priority, since: float, used: float, now: float) -> tuple[int, float]:
+    """The class of who has had no slot since then, as far as it has risen, and what counts within that."""
+    risen = _CLASS[priority] - int(max(0.0, now - since) // PATIENCE)
+    return (-1, since) if risen < 0 else (risen, used)
 
 
 # -- shares ----------------------------------------------------------------------------------------

@@ -23,7 +23,11 @@ def why_reserved(one: Reservation) -> str:
     """Why the job of a reservation does not run."""
     if one.began is not None:
         return f"slot {', '.join(one.taken)} is reserved for it, and its agent is made ready"
-    return f"it is a reservation from {clock(one.start)} on, and begins once a slot is free then"
+    if one.booked:
+        return (
+            f"it is a reservation from {clock(one.start)} on, and begins once a slot is free then"
+        )
+    return "it is a reservation, and takes its turn among the jobs that wait, as a job of its owner would"
 
 
 def noted(row: SlotStatus, reserved: Reserved, now: float) -> SlotStatus:

@@ -21,6 +21,7 @@ from mayfly.core.reserve_rules import ReserveRules
 
 SHORTEST = 60.0  # seconds of a reservation
 PAST = 60.0  # seconds that a moment may be over when it is asked for: it took somebody that long
+AHEAD = 3600.0  # seconds from when it is made until it begins, where it begins on time and not in its turn
 WARNINGS = (30, 15, 5)  # minutes before its end at which its owner is told
 
 
@@ -54,6 +55,11 @@ class Reservation:
     def end(self, now: float) -> float:
         """The same, with the time that it may still get for beginning late."""
         return max(self.start, now) + self.seconds if self.until is None else self.until
+
+    @property
+    def booked(self) -> bool:
+        """Whether it was made for a time well ahead, so that it is not for those who wait already."""
+        return self.start - self.made >= AHEAD
 
     @property
     def since(self) -> float:

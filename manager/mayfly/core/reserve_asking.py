@@ -14,9 +14,17 @@ from mayfly.core.desire import problem_with_job_image
 from mayfly.core.job_images import allows
 from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, Desired, JobId, PoolSpec
-from mayfly.core.queue import waits
 from mayfly.core.queue_room import no_room
-from mayfly.core.reservations import Reservation, Rooms, clock, last_end, refused, too_long
+from mayfly.core.reservations import (
+    SHORTEST,
+    Reservation,
+    Rooms,
+    clock,
+    last_end,
+    refused,
+    too_long,
+)
+from mayfly.core.reserved_hours import spans, too_much
 from mayfly.core.reserved_shell import waiting
 from mayfly.core.reserving import rooms_of
 from mayfly.core.submitting import Entry, unfit
@@ -143,13 +151,25 @@ def _in(
         made=now,
         shell=command.shell,
     )
-    why = refused(reservation, room, known, now)
+    why = refused(reservation, room, known, now) or _beyond(reservation, room, memory, now)
     if why is not None:
         return why
     if not command.shell:
         return Wish(reservation, None)
     entry = _job(command, pool, desired, memory, now, new, unsent)
     return entry if isinstance(entry, Refusal) else Wish(reservation, entry)
+
+
+def _beyond(
+    one: Reservation, room: Rooms, memory: Memory, now: float, more: float | None = None
+) -> Refusal | None:
+    """Why its owner may not have that much of the pool in seven days; ``None``: they may."""
+    others = [
+        other for other in memory.reservations.values() if more is not None or other.id != one.id
+    ]
+    found = spans((one.pool, one.uid), memory.had, others, now)
+    why = too_much(room.rules[one.pool].per_week, one, found, now, more)
+    return Refusal(409, "refused", why) if why is not None else None
 
 
 def _job(
@@ -215,6 +235,8 @@ def longer(
             how = "drained" if cordon.drain else "cordoned"
             sentence = f"reservation {one.id} is not extended: slot {slot} is {how} by {cordon.by}"
             return Refusal(409, "refused", sentence)
+    if seconds < SHORTEST:
+        return Refusal(400, "bad_request", "a reservation is extended by a minute at least")
     until = one.until + seconds
     room = rooms_of(desired)
     rules = room.rules.get(one.pool)
@@ -236,28 +258,6 @@ def longer(
             f"{clock(max(last, one.until))} on"
         )
         return Refusal(409, "refused", sentence)
+    if (beyond := _beyond(one, room, memory, now, seconds)) is not None:
+        return beyond
     return until
-
-
-def who_waits(one: Reservation, memory: Memory, desired: Desired, now: float) -> str | None:
-    """Who waits for the GPUs of a reservation, a sentence; ``None``: nobody that is known of. What waits at a
-    service is not: its jobs have other runners, too.
-    """
-    own = set(one.devices)
-    pools = {spec.pool.name for spec in desired.slots if own.intersection(spec.lease)}
-    due = [
-        other.owner
-        for other in memory.reservations.values()
-        if other.began is None and other.start <= now and other.pool in pools
-    ]
-    if due:
-        return f"{due[0]}, who has reserved one, waits for a GPU"
-    jobs = [
-        job
-        for job in memory.jobs.values()
-        if job.pool in pools and waits(job) and job.id not in memory.reservations
-    ]
-    if not jobs:
-        return None
-    how_many = "a job waits" if len(jobs) == 1 else f"{len(jobs)} jobs wait"
-    return f"{how_many} in pool {jobs[0].pool}"

@@ -14,8 +14,9 @@ from mayfly.core.facts import Fact, JobSubmitted, ReservationExtended, Reservati
 from mayfly.core.model import JobId
 from mayfly.core.quantities import rfc3339
 from mayfly.core.reservations import Reservation
-from mayfly.core.reserve_asking import longer, who_waits, wish
+from mayfly.core.reserve_asking import longer, wish
 from mayfly.core.reserving import ended
+from mayfly.core.who_waits import who_waits
 
 OfReservations = ReserveGpus | ExtendReservation | ReleaseReservation
 
@@ -41,7 +42,7 @@ def _reserve(command: ReserveGpus, at: Situation) -> CommandResult:
         return refused(found)
     one = found.reservation
     body: dict[str, object] = {"reservation": one.id, "pool": one.pool, "start": rfc3339(one.start)}
-    body |= {"until": rfc3339(one.ends), "shell": one.shell}
+    body |= {"until": rfc3339(one.ends), "shell": one.shell, "booked": one.booked}
     facts: list[Fact] = [ReservationMade(at.now, one)]
     payloads = {}
     if found.job is not None:
@@ -54,7 +55,7 @@ def _extend(command: ExtendReservation, at: Situation) -> CommandResult:
     one = _own_reservation(command, at)
     if isinstance(one, CommandResult):
         return one
-    waits_for = who_waits(one, at.memory, at.desired, at.now)
+    waits_for = who_waits(one.pool, one.devices, at.memory, at.desired.slots, at.now)
     until = longer(one, command.seconds, at.desired, at.memory, at.now, waits_for)
     if isinstance(until, Refusal):
         return refused(until)

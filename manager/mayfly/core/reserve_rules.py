@@ -13,6 +13,8 @@ class ReserveRules:
     ahead: float = 14 * 24 * 3600.0  # seconds from now until one begins, at the most
     per_person: int = 2  # that one person may have at once, begun or not
     at_once: int | None = None  # slots that are reserved at any moment; None: all of them
+    # GPU-seconds that one person may have reserved in any seven days; 0: as many as they like
+    per_week: float = 40 * 3600.0
     # seconds without use after which one is given back; 0: never
     idle: float = 3600.0
     # seconds before one begins in which no job begins where it is to be

@@ -3,8 +3,9 @@
 Pure. Before a reservation begins the slots that come nearest to being free are kept for it: no gate opens on
 their GPUs, an agent that waits at its service for a job is let go, and whoever has a job goes on. It begins
 when nobody is at work on any of them. From then on no gate opens there but that of the job by which its owner
-has the GPUs. Of several that could begin the one of the person comes first who had the least of the pool, by
-the same account as the queue's.
+has the GPUs. One that was booked an hour ahead goes before the jobs that wait; any other takes its turn among
+them, as a job of its owner's would (ADR 0065). Of several that could begin the one of the person comes first
+who had the least of the pool, by the same account as the queue's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from mayfly.core.model import (
     SlotName,
     SlotSpec,
 )
-from mayfly.core.queue import share_with, shares_used, waits
+from mayfly.core.queue import Queue, share_with, shares_used, waits
 from mayfly.core.requests import TellReservation
 from mayfly.core.reservations import (
     NOTHING_RESERVED,
@@ -55,6 +56,7 @@ from mayfly.core.reservations import (
     next_warning,
     rooms,
 )
+from mayfly.core.reserved_hours import rests
 from mayfly.core.slots import VACANCY, Tenancy, still_ending
 
 if TYPE_CHECKING:
@@ -123,13 +125,14 @@ def arranged(
     leased: Mapping[str, Sequence[Agent]],
     tenants: Mapping[SlotName, Tenancy],
     half_life: float,
+    queue: Queue,
 ) -> tuple[Reserved, list[Fact], float | None]:
     """Whose GPUs are whose, what is to be recorded for that, and when to look again."""
     known = view.memory.reservations
     if not known:
         return NOTHING_RESERVED, [], None
     held = dict(view.memory.reserved)
-    due, wake = _due(view, half_life)
+    due, wake = _due(view, half_life, queue)
     facts: list[Fact] = [*_bookings(view)]
     kept: dict[str, Reservation] = {}
     if due:
@@ -152,7 +155,7 @@ def arranged(
     return Reserved(held, kept), facts, wake
 
 
-def _due(view: View, half_life: float) -> tuple[list[Reservation], float | None]:
+def _due(view: View, half_life: float, queue: Queue) -> tuple[list[Reservation], float | None]:
     """Those for which slots are kept now, whose turn is first before the others; when the next one is due."""
     found: list[Reservation] = []
     wakes: list[float] = []
@@ -163,13 +166,22 @@ def _due(view: View, half_life: float) -> tuple[list[Reservation], float | None]
             (spec.pool.reserve for spec in view.desired.slots if spec.pool.name == one.pool), None
         )
         opens = one.start - (rules.clear if rules is not None else 0.0)
-        if opens <= view.now:
+        if opens <= view.now and _is_its_turn(view.memory, one, view.now, queue):
             found.append(one)
         wakes += [moment for moment in (opens, one.start) if moment > view.now]
     if len(found) > 1:
         used = shares_used(view.memory, view.now, half_life)
         found.sort(key=lambda one: (used.get((one.pool, one.uid), 0.0), one.start, one.made))
     return found, min(wakes, default=None)
+
+
+def _is_its_turn(memory: Memory, one: Reservation, now: float, queue: Queue) -> bool:
+    """Whether it goes before the jobs that wait: one that was booked does, unless its owner has just had one
+    there; any other is where a job of its owner's would be. What waits at a service is in no such order.
+    """
+    if one.booked and not rests((one.pool, one.uid), memory.had, memory.reservations.values(), now):
+        return True
+    return queue.is_first(one.pool, one.uid, one.made)
 
 
 def _chosen(view: View, one: Reservation, around: Ground, taken: Iterable[str]) -> list[SlotSpec]:

@@ -322,6 +322,11 @@ class ReserveTable(Table):
     at_once: int | None = key(
         ReserveRules, "at_once", "slots that are reserved at any moment; absent: all of them", ge=1
     )
+    per_week: Duration = key(
+        ReserveRules,
+        "per_week",
+        "hours of one GPU that a person may have reserved in any seven days; 0: not bounded",
+    )
     idle: Duration = key(
         ReserveRules, "idle", "how long nobody uses one until it is given back; 0: it is not"
     )

@@ -36,7 +36,7 @@ DURATIONS = frozenset(
         *("stuck_after", "cancel_stuck"),
         *("after", "timeout", "logins", "gone_within"),
         *("time_limit", "wait", "retry", "idle", "look"),
-        *("longest", "ahead", "clear"),
+        *("longest", "per_week", "ahead", "clear"),
     )
 )
 

@@ -40,9 +40,10 @@ from mayfly.core.memory import Agent, Heal, Job, Memory, Pause, Share, ShareKey,
 from mayfly.core.model import Generation, JobId, PoolName, SlotName
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.reservations import Reservation
+from mayfly.core.reserved_hours import AllHad
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
-from mayfly.edge.history_rows import HEALS, NOBODY, RESERVATIONS, remembered
+from mayfly.edge.history_rows import HEALS, NOBODY, RESERVATIONS, had_key, remembered
 from mayfly.edge.veiled import veiled
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
@@ -86,6 +87,7 @@ class History:
         self._turns_written: Mapping[PoolName, TurnAccount] = {}
         self._heals_written: Mapping[str, Heal] = {}
         self._reservations_written: Mapping[JobId, Reservation] = {}
+        self._had_written: AllHad = {}
         self._commits = 0  # since the log last began anew
         self._erased = True  # a manager that was killed may have erased something just before
 
@@ -127,7 +129,7 @@ class History:
             memory = remembered(self._db.execute)
         self._shares_written, self._turns_written = memory.shares, memory.turns
         self._heals_written = memory.heals
-        self._reservations_written = memory.reservations
+        self._reservations_written, self._had_written = memory.reservations, memory.had
         return memory
 
     def commit(
@@ -158,7 +160,7 @@ class History:
                 self._db.execute("INSERT OR REPLACE INTO meta VALUES ('engine_mark', ?)", (cursor,))
         self._shares_written, self._turns_written = after.shares, after.turns
         self._heals_written = after.heals
-        self._reservations_written = after.reservations
+        self._reservations_written, self._had_written = after.reservations, after.had
         self._commits += 1
         return seq
 
@@ -199,6 +201,7 @@ class History:
         self._turns(after.turns)
         self._heals(after.heals)
         self._reservations(after.reservations)
+        self._had(after.had)
         return seq
 
     def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
@@ -395,6 +398,15 @@ class History:
                 )
         for gone in self._reservations_written.keys() - reservations.keys():
             self._db.execute("DELETE FROM meta WHERE key = ?", (f"{RESERVATIONS}{gone}",))
+
+    def _had(self, had: AllHad) -> None:
+        """What has changed of what people had reserved."""
+        for (pool, uid), one in had.items():
+            if one != self._had_written.get((pool, uid)):
+                self._db.execute(
+                    "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+                    (had_key(pool, uid), json.dumps(asdict(one))),
+                )
 
     def _started(self, fact: AgentOpened) -> None:
         """Needed too when the job ends in the same commit: it is no longer in memory then."""

@@ -40,9 +40,11 @@ from mayfly.core.model import (
     SlotName,
 )
 from mayfly.core.reservations import Reservation
+from mayfly.core.reserved_hours import AllHad, Had
 
 HEALS = "heal "  # what the keys of the resets of GPUs begin with
 RESERVATIONS = "reservation "  # what those of reservations begin with
+HAD = "reserved "  # and those of what a person had, of a pool
 NOBODY = -1  # the uid of jobs that an earlier Mayfly took
 # Of a job all but what it runs, which may be a quarter of a mebibyte.
 JOB_COLUMNS = (
@@ -105,6 +107,7 @@ def remembered(rows: Callable[[str], Iterable[sqlite3.Row]]) -> Memory:
         turns,
         {heal.gpu: heal for heal in heals},
         {one.id: one for one in reservations},
+        _had(rows(f"SELECT key, value FROM meta WHERE key GLOB '{HAD}*'")),  # noqa: S608
     )
 
 
@@ -170,6 +173,21 @@ def reservation_from(data: Mapping[str, Any]) -> Reservation:
     for key in ("taken", "devices"):
         known[key] = tuple(known.get(key) or ())
     return Reservation(**known)
+
+
+def had_key(pool: str, uid: int) -> str:
+    """Where it is kept what a person had reserved of a pool."""
+    return f"{HAD}{pool} {uid}"
+
+
+def _had(found: Iterable[sqlite3.Row]) -> AllHad:
+    all_had = {}
+    for row in found:
+        pool, uid = str(row["key"]).removeprefix(HAD).rsplit(" ", 1)
+        data = json.loads(row["value"])
+        hours = tuple((float(at), float(used)) for at, used in data["hours"])
+        all_had[PoolName(pool), int(uid)] = Had(float(data["ended"]), hours)
+    return all_had
 
 
 def _lock_from(data: Mapping[str, Any]) -> ClockLock:
