@@ -94,6 +94,13 @@ RUN = {
         "tests/real/kubernetes/test_manager_pages.py",
         "test_a_pool_moves_from_a_box_to_the_cluster_line_by_line",
     ),
+    **{
+        f"docs/how-to/backup.md {number}": (
+            "tests/real/boxes/test_backup_page.py",
+            "test_each_line_of_the_page_leads_from_a_box_to_the_next",
+        )
+        for number in (0, 2, 3, 4)
+    },
     "docs/how-to/idle.md 1": (
         "tests/cli/test_idle.py",
         "test_the_report_ends_with_the_hours_and_the_money_as_the_page_shows",

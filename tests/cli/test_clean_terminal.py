@@ -54,6 +54,8 @@ TYPED: dict[str, list[list[str]]] = {
     "config": [["config", "check"], ["config", "show"]],
     "init": [["init", "--provider", NOT_NUL]],
     "bugreport": [["bugreport", NOT_NUL]],
+    "backup": [["backup", f"/no/such/{NOT_NUL}"]],
+    "restore": [["restore", NOT_NUL]],
     "idle": [["idle"], ["idle", "--json"], ["idle", NOT_NUL]],
     "notify": [["notify", "list"], ["notify", "test", NOT_NUL]],
     "shell": [["shell", NOT_NUL]],

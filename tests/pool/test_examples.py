@@ -50,6 +50,11 @@ NOT_TYPED = {
     "sudo mayfly doctor": ELSEWHERE,
     "sudo mayfly doctor --canary gpu-0 --timeout 5m": ELSEWHERE,
     "sudo mayfly bugreport -o report.json": ELSEWHERE,
+    **{
+        example.typed: "tests/real/boxes/test_backup_page.py"
+        for verb in ("backup", "restore")
+        for example in EXAMPLES[verb]
+    },
     "sudo mayfly shell gpu-0": ELSEWHERE,
     "sudo mayfly shell gpu-0 -- nvidia-smi": ELSEWHERE,
 }

@@ -232,6 +232,27 @@ EXAMPLES: Mapping[str, tuple[Example, ...]] = {
     "bugreport": _each(
         ("Write a report to send, without secrets", "sudo mayfly bugreport -o report.json"),
     ),
+    "backup": _each(
+        (
+            "Write the state and the configuration of this box into a file",
+            "sudo mayfly backup lab1.backup",
+        ),
+        (
+            "Write one every night from another box, tokens left out",
+            'ssh box sudo mayfly backup - >"box-$(date +%F).backup"',
+        ),
+        ("Hand this box over to another", "sudo mayfly backup --move --with-secrets lab1.backup"),
+    ),
+    "restore": _each(
+        (
+            "Make this box what a backup says, and look before it acts",
+            "sudo mayfly restore lab1.backup",
+        ),
+        (
+            "Take a box over that was handed over, and run what is queued",
+            "sudo mayfly restore --resume lab1.backup",
+        ),
+    ),
     "shell": _each(
         ("See what a job would see in a slot", "sudo mayfly shell gpu-0"),
         ("Run one command there", "sudo mayfly shell gpu-0 -- nvidia-smi"),

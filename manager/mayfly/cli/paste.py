@@ -38,6 +38,8 @@ OF_ROOT = (
     "install",
     "doctor",
     "shell",
+    "backup",
+    "restore",
     "config migrate",
     "images build",
     "images pull",
@@ -47,7 +49,7 @@ OF_ROOT = (
 OF_THIS_HOST = frozenset(
     {
         *("run", "gateway", "health", "init", "install", "doctor", "bugreport", "shell", "config"),
-        *("images", "notify", "relay", "completion", "help"),
+        *("images", "notify", "relay", "completion", "help", "backup", "restore"),
     }
 )
 # Verbs that no option before them means anything to.
@@ -57,6 +59,7 @@ VERBS = frozenset(
         *(
             "attach",
             "top",
+            "backup",
             "bugreport",
             "cancel",
             "completion",
@@ -94,7 +97,18 @@ VERBS = frozenset(
             "reservations",
             "reserve",
         ),
-        *("resume", "retry", "run", "runs", "shell", "status", "submit", "uncordon", "wait"),
+        *(
+            "restore",
+            "resume",
+            "retry",
+            "run",
+            "runs",
+            "shell",
+            "status",
+            "submit",
+            "uncordon",
+            "wait",
+        ),
     )
 )
 _VERB = re.compile(r"(?<![\w./@-])(sudo )?mayfly ((?:config |images )?[a-z]+)(?![\w./@-])")

@@ -74,6 +74,8 @@ VERBS = {
     "install": "verbs_install",
     "doctor": "verbs_doctor",
     "bugreport": "verbs_bugreport",
+    "backup": "verbs_backup",
+    "restore": "verbs_backup",
     "shell": "verbs_shell",
     "config": "verbs_config",
     "images": "verbs_images",

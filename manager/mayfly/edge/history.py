@@ -42,11 +42,13 @@ from mayfly.core.queue_estimate import likeness
 from mayfly.core.reservations import Reservation
 from mayfly.core.reserved_hours import AllHad
 from mayfly.edge.faults import Passing
-from mayfly.edge.history_file import FILE_NAME, connect, migrate, translated
+from mayfly.edge.history_file import BUSY_MS, FILE_NAME, connect, migrate, translated
 from mayfly.edge.history_rows import HEALS, NOBODY, RESERVATIONS, had_key, remembered
 from mayfly.edge.veiled import veiled
 
 INSTALLATION_KEY = "installation_key"  # the meta value that masks and seals are made with
+# ms that a checkpoint waits for who reads (a backup, say): the loop waits with it, and it is tried again.
+READERS_MS = 20
 COMMITS_A_LOG = 32  # of the write-ahead log, before it may begin anew
 PIECE = 200  # rows that one statement forgets; the loop waits for it
 FEW = 50  # rows whose commands are cut at once, each of which may be half a mebibyte
@@ -493,9 +495,13 @@ class History:
             self._begin_anew()
             return True
         try:
+            if not force:
+                self._db.execute(f"PRAGMA busy_timeout = {READERS_MS}")
             busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.DatabaseError:
             return False
+        finally:
+            self._db.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         self._erased = bool(busy)
         return not busy
 

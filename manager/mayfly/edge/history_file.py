@@ -16,6 +16,7 @@ from mayfly.edge.descriptors import descriptors
 from mayfly.edge.faults import Passing, Refused
 
 FILE_NAME = "mayfly.sqlite"
+BUSY_MS = 5000  # that one waits who writes while another does
 DAMAGED = frozenset({"CORRUPT", "NOTADB"})
 TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
@@ -148,7 +149,9 @@ def translated(what: str, path: Path) -> Iterator[None]:
 def connect(path: Path) -> sqlite3.Connection:
     old_mask = os.umask(0o077)
     try:
-        db = sqlite3.connect(path, isolation_level=None, timeout=5, check_same_thread=False)
+        db = sqlite3.connect(
+            path, isolation_level=None, timeout=BUSY_MS / 1000, check_same_thread=False
+        )
     finally:
         os.umask(old_mask)
     db.row_factory = sqlite3.Row

@@ -28,7 +28,7 @@ from mayfly.core.model import Config, ContainerId, Generation, HostId, HostSpec
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
-from mayfly.edge import clocks_let_go, state_lock, systemd
+from mayfly.edge import clocks_let_go, history_backup, state_lock, systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
@@ -107,6 +107,7 @@ def run(
         log = Log()
         history = History(state_dir)
         stack.callback(history.close)
+        history_backup.refuse_moved(history.meta("moved"))
         host = _host_id(history)
         key = _installation_key(history)
         engine = load_engine(config.host)

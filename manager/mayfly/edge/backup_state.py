@@ -1,0 +1,130 @@
+"""The state directory as a backup takes it and a restore puts it: each entry by what it is to a backup.
+
+The databases of it are ``history_backup``'s. Nothing here decides what is wanted.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from mayfly.core.backup import PARTS, Part, part_of
+from mayfly.edge.history_file import FILE_NAME
+
+MACHINE = Path("/etc/machine-id")
+WORKING = ".mayfly-backup-"  # what the directory begins with in which one is made
+
+
+def machine() -> str:
+    """Which machine this is, told to nobody who does not know it; "": it has no id (machine-id(5))."""
+    try:
+        text = MACHINE.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+    return hashlib.sha256(f"mayfly backup {text}".encode()).hexdigest()[:32] if text else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file of the state directory."""
+
+    name: str  # beneath it
+    place: Path
+    part: Part
+
+
+def files(state_dir: Path, users: Collection[int], providers: Collection[str]) -> Iterator[Found]:
+    """All that is to be copied as it stands, and what no Mayfly of this version makes: as ``OF_THE_BOX``.
+
+    ``users``: whose content is needed; ``providers``: names of those that may keep what services gave.
+    """
+    for entry in sorted(state_dir.iterdir()):
+        part = part_of(entry.name, providers)
+        if part is None:
+            yield Found(entry.name, entry, Part.OF_THE_BOX)
+        elif part is Part.NEEDED:
+            for uid in sorted(users):
+                yield from _beneath(entry / str(uid), state_dir, part)
+        elif part in (Part.FILES, Part.BULK, Part.TOKENS):
+            yield from _beneath(entry, state_dir, part)
+
+
+def _beneath(place: Path, state_dir: Path, part: Part) -> Iterator[Found]:
+    if place.is_symlink():
+        return
+    if place.is_dir():
+        with suppress(FileNotFoundError):
+            for inner in sorted(place.iterdir()):
+                yield from _beneath(inner, state_dir, part)
+    elif place.is_file() and not place.name.endswith((".new", ".lock")):
+        yield Found(str(place.relative_to(state_dir)), place, part)
+
+
+def databases(state_dir: Path) -> list[str]:
+    """Those beside the history."""
+    return [
+        name
+        for name, part in PARTS.items()
+        if part is Part.DATABASE and name != FILE_NAME and (state_dir / name).exists()
+    ]
+
+
+@contextmanager
+def working(beside: Path) -> Iterator[Path]:
+    """A directory of root's for what a backup is made in, gone afterwards; what one that was killed has left
+    there goes too. ``OSError`` where there can be none.
+    """
+    for left in beside.glob(f"{WORKING}*"):
+        _sweep(left)
+    folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=beside))
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _sweep(left: Path) -> None:
+    try:
+        if left.is_symlink() or left.stat().st_uid != os.geteuid():
+            return
+        held = os.open(left, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return  # somebody works in it
+    else:
+        shutil.rmtree(left, ignore_errors=True)
+    finally:
+        os.close(held)
+
+
+def aside(state_dir: Path, names: list[str], to: str) -> Path:
+    """Put entries of the state directory aside, the history first; the directory that has them."""
+    folder = state_dir / to
+    folder.mkdir(mode=0o700)
+    for name in sorted(names, key=lambda one: (not one.startswith(FILE_NAME), one)):
+        (state_dir / name).rename(folder / name)
+    return folder
+
+
+def put_in_place(staged: Path, state_dir: Path) -> None:
+    """Move what was unpacked into its place, the history last: until that is there nothing is restored."""
+    for entry in sorted(staged.iterdir(), key=lambda one: (one.name == FILE_NAME, one.name)):
+        entry.rename(state_dir / entry.name)
+    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

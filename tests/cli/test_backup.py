@@ -1,0 +1,449 @@
+"""``backup`` and ``restore`` without an Engine: what is in a backup, what is refused, what is left then."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import sqlite3
+import tarfile
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from mayfly.core.apply import apply
+from mayfly.core.backup import PARTS, Part, part_of
+from mayfly.core.commands import Payload
+from mayfly.core.facts import (
+    AgentCreated,
+    AgentExited,
+    AgentOpened,
+    Fact,
+    GateOpening,
+    JobEnded,
+    JobSubmitted,
+    SlotCordoned,
+)
+from mayfly.core.memory import Agent, Cordon, Job, Memory
+from mayfly.core.model import Generation, JobId, JobState, PoolName, SlotName
+from mayfly.edge.backup_archive import Writer
+from mayfly.edge.history import History
+from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION
+from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.state_lock import managing
+from tests import copies
+from tests.harness import disk
+
+T = 1_790_000_000.0
+POOL = '[[pool]]\nname = "a"\nslots = 2\n'
+
+
+@dataclass
+class Box:
+    """A box whose manager does not run."""
+
+    home: Path
+
+    @property
+    def state(self) -> Path:
+        return self.home / "state"
+
+    @property
+    def config(self) -> Path:
+        return self.home / "etc/config.toml"
+
+    def configure(self, name: str = "one") -> None:
+        """Write its configuration."""
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(f'[host]\nname = "{name}"\nstate_dir = "{self.state}"\n{POOL}')
+
+    def mayfly(self, *words: str, stdin: bytes = b"") -> CompletedProcess[bytes]:
+        """``mayfly WORDS``."""
+        environment = {**os.environ, "MAYFLY_CONFIG": str(self.config)}
+        return copies.run((*copies.MAYFLY, *words), environment, stdin)
+
+    def does(self, *words: str, stdin: bytes = b"") -> str:
+        """The same where it succeeds; what it says."""
+        done = self.mayfly(*words, stdin=stdin)
+        assert done.returncode == 0, done.stderr.decode()
+        return done.stderr.decode()
+
+    def refuses(self, *words: str, stdin: bytes = b"", code: int = 1) -> str:
+        """The same where it is refused in one sentence; that."""
+        done = self.mayfly(*words, stdin=stdin)
+        told = done.stderr.decode()
+        assert done.returncode == code, told
+        assert told.count("\n") == 1, told
+        return told
+
+    def memory(self) -> Memory:
+        """What is remembered there."""
+        with closing(HistoryReader(self.state)) as reader:
+            return reader.memory()
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """What its history says."""
+        with closing(sqlite3.connect(self.state / FILE_NAME)) as db:
+            return [tuple(row) for row in db.execute(query)]
+
+
+def job(number: int) -> Job:
+    return Job(JobId(f"job{number}"), PoolName("a"), number, T, uid=7, owner="ann")
+
+
+def agent(number: int, serial: int) -> Agent:
+    generation = Generation(f"{number:013}")
+    return Agent(generation, SlotName(f"a-{number}"), PoolName("a"), serial, "f", "i", (), T)
+
+
+def lived(running: Agent, waiting: Agent) -> list[Fact]:
+    """A job that has ended, one that runs, two that are queued, and an agent at its gate."""
+    ended = agent(9, 1)
+    return [
+        *(JobSubmitted(T, job(number)) for number in range(1, 5)),
+        AgentCreated(T, ended, ""),
+        GateOpening(T + 1, ended.generation, "run", JobId("job1")),
+        AgentOpened(T + 1, ended.generation),
+        AgentExited(T + 11, ended.generation, "job_done", None, 0, 0),
+        JobEnded(T + 11, JobId("job1"), JobState.SUCCEEDED, None, 0, used=10.0),
+        AgentCreated(T + 11, running, ""),
+        GateOpening(T + 12, running.generation, "run", JobId("job2")),
+        AgentOpened(T + 12, running.generation),
+        AgentCreated(T + 12, waiting, ""),
+        SlotCordoned(T + 12, SlotName("a-1"), Cordon(T, "ann", drain=True)),
+    ]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    """One that was killed in the middle of a job."""
+    made = Box(tmp_path / "one")
+    made.configure()
+    made.state.mkdir()
+    running, waiting = agent(0, 5), agent(1, 6)
+    payloads = {
+        JobId(f"job{number}"): Payload(("true",), {"TOKEN": "s3cret"} if number == 4 else {})
+        for number in range(1, 5)
+    }
+    with closing(History(made.state)) as history:
+        facts = lived(running, waiting)
+        history.commit(facts, apply(history.load(), facts), payloads)
+        history.set_meta("host", "0123456789ab")
+        history.set_meta("installation_key", "k" * 64)
+        history.set_meta("engine_mark", "1 2 3")
+    (made.state / "output").mkdir()
+    (made.state / "output/0000000000009.log").write_bytes(b"what it printed")
+    (made.state / "gitlab").mkdir()
+    (made.state / "gitlab/a-0.json").write_text('{"token": "glrt"}')
+    (made.state / "figures").mkdir()
+    (made.state / "lost+found").mkdir()
+    return made
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Box:
+    """A box with nothing but a configuration."""
+    made = Box(tmp_path / "two")
+    made.configure("two")
+    return made
+
+
+def names(file: Path) -> set[str]:
+    with tarfile.open(file) as archive:
+        return set(archive.getnames())
+
+
+def test_what_ran_is_lost_and_what_is_queued_waits_for_a_person(
+    box: Box, other: Box, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "b")
+    told = box.does("backup", "--with-secrets", file)
+    assert "with 2 queued and 1 running jobs" in told
+    assert "not in it, as no part of a state: lost+found" in told
+    assert Path(file).stat().st_mode & 0o777 == 0o600
+    before = box.memory()
+    told = other.does("restore", "--without-config", file)
+    assert "2 jobs are queued, and none runs before `mayfly resume`" in told
+    memory = other.memory()
+    assert memory.agents == {}
+    assert set(memory.jobs) == {"job3", "job4"}
+    assert memory.pause is not None
+    assert "may have run there since" in memory.pause.note
+    (lost,) = other.rows("SELECT state, detail, finished - started FROM jobs WHERE id = 'job2'")
+    assert lost[0] == "lost"
+    assert "it may have gone on there" in str(lost[1])
+    # Its time counts up to the backup, once.
+    lives = other.rows("SELECT job, outcome FROM lives ORDER BY exited")
+    assert lives == [("job1", "job_done"), ("job2", "unknown")]
+    shares = other.rows("SELECT pool, uid, used FROM shares")
+    assert [row[:2] for row in shares] == [("a", 7)]
+    assert shares[0][2] != 10.0
+    # Another box: it takes nothing of the first for its own.
+    assert other.rows("SELECT key FROM meta WHERE key IN ('host', 'engine_mark')") == []
+    assert (other.state / "output/0000000000009.log").read_bytes() == b"what it printed"
+    with closing(HistoryReader(other.state)) as reader:
+        payload = reader.payload(JobId("job4"))
+    assert payload is not None
+    assert payload.env == {"TOKEN": "s3cret"}
+    assert box.memory() == before, "a backup changes nothing"
+
+
+def test_no_secret_is_in_a_backup_that_was_not_asked_for_it(
+    box: Box, other: Box, tmp_path: Path
+) -> None:
+    credentials = box.config.parent / "credentials"
+    credentials.mkdir()
+    (credentials / "token").write_text("ghp_secret")
+    file = tmp_path / "b"
+    told = box.does("backup", str(file))
+    assert "the variables of 1 queued jobs are not in it" in told
+    with tarfile.open(file) as archive:
+        history = archive.extractfile(f"state/{FILE_NAME}")
+        assert history is not None
+        text = history.read()
+    assert b"s3cret" not in text
+    assert {name for name in names(file) if "gitlab" in name or "secrets" in name} == set()
+    other.does("restore", "--without-config", str(file))
+    assert set(other.memory().jobs) == {"job3"}
+    (lost,) = other.rows("SELECT state, detail FROM jobs WHERE id = 'job4'")
+    assert lost[0] == "lost"
+    assert "--with-secrets" in str(lost[1])
+    whole = tmp_path / "whole"
+    box.does("backup", "--with-secrets", str(whole))
+    assert {"secrets/credentials/token", "state/gitlab/a-0.json"} <= names(whole)
+
+
+def test_the_same_box_keeps_who_it_is_and_what_was_there(box: Box, tmp_path: Path) -> None:
+    file = str(tmp_path / "b")
+    box.does("backup", file)
+    assert "--force puts it aside" in box.refuses("restore", file)
+    with closing(History(box.state)) as history:
+        ended = [JobEnded(T + 20, JobId("job3"), JobState.SUCCEEDED, None, 0)]
+        history.commit(ended, apply(history.load(), ended))
+    told = box.does("restore", "--force", file)
+    (kept,) = box.state.glob("before-restore-*")
+    assert f"what was here is in {kept}" in told
+    assert box.rows("SELECT value FROM meta WHERE key = 'host'") == [("0123456789ab",)]
+    assert "job3" in box.memory().jobs
+    with closing(sqlite3.connect(kept / FILE_NAME)) as db:
+        assert db.execute("SELECT state FROM jobs WHERE id = 'job3'").fetchone() == ("succeeded",)
+
+
+def test_a_box_that_was_handed_over_starts_no_manager_and_can_be_taken_back(
+    box: Box, other: Box, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "b")
+    assert "something may still run in a-0" in box.refuses("backup", "--move", file)
+    assert not Path(file).exists()
+    with closing(History(box.state)) as history:
+        ended: list[Fact] = [
+            AgentExited(T + 20, Generation("0" * 13), "job_done", None, 0, 0),
+            JobEnded(T + 20, JobId("job2"), JobState.SUCCEEDED, None, 0),
+        ]
+        history.commit(ended, apply(history.load(), ended))
+    told = box.does("backup", "--move", file)
+    assert "starts no manager any more" in told
+    assert "was handed over at 20" in box.refuses("run")
+    other.does("restore", "--without-config", "--resume", file)
+    memory = other.memory()
+    assert memory.pause is None
+    assert set(memory.jobs) == {"job3", "job4"}
+    assert memory.slots[SlotName("a-1")].cordon is None, "it was emptied to move the box"
+    assert other.rows("SELECT value FROM meta WHERE key = 'host'") == [("0123456789ab",)]
+    # Over what is here already nobody but a person knows what has run.
+    again = ("restore", "--without-config", "--force", "--resume", file)
+    assert "say --yes where that is meant" in other.refuses(*again, code=2)
+    other.does(*again, "--yes")
+    assert other.rows("SELECT value FROM meta WHERE key = 'host'") == [("0123456789ab",)]
+    box.does("restore", "--force", file)
+    assert box.rows("SELECT value FROM meta WHERE key = 'moved'") == []
+
+
+def _cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def _bit(data: bytes) -> bytes:
+    half = len(data) // 2
+    return data[:half] + bytes([data[half] ^ 4]) + data[half + 1 :]
+
+
+def _entries(data: bytes, change: Callable[[str, bytes], list[tuple[str, bytes]]]) -> bytes:
+    """The backup with other entries."""
+    out = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(gzip.decompress(data))) as old,
+        tarfile.open(fileobj=out, mode="w") as new,
+    ):
+        for entry in old:
+            source = old.extractfile(entry)
+            assert source is not None
+            for name, text in change(entry.name, source.read()):
+                made = tarfile.TarInfo(name)
+                made.size = len(text)
+                new.addfile(made, io.BytesIO(text))
+    return gzip.compress(out.getvalue())
+
+
+def _newer(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    if name == "manifest.json":
+        text = json.dumps({**json.loads(text), "state_schema": SCHEMA_VERSION + 1}).encode()
+    return [(name, text)]
+
+
+def _later(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    return [(name, text.replace(b"mayfly.backup/1", b"mayfly.backup/2"))]
+
+
+def _endless(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    return [] if name == "end.json" else [(name, text)]
+
+
+def _outside(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    return [(name, text), ("../../x", b"")] if name == "manifest.json" else [(name, text)]
+
+
+def _lacking(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    return [] if name.startswith("state/output") else [(name, text)]
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (_cut, "is cut off"),
+        (_bit, "damaged"),
+        (lambda data: data[:-3], "is cut off"),
+        (lambda _: b"", "is damaged (empty file)"),
+        (lambda _: b"PK\3\4 some other file", "is no backup that `mayfly backup` has written"),
+        (lambda data: _entries(data, _newer), "was written by a newer Mayfly"),
+        (lambda data: _entries(data, _later), "was written by a newer Mayfly"),
+        (lambda data: _entries(data, _endless), "is cut off"),
+        (lambda data: _entries(data, _outside), "an entry that Mayfly never writes"),
+        (lambda data: _entries(data, _lacking), "what is in it is not what was written"),
+    ],
+)
+def test_a_file_that_is_not_whole_changes_nothing(
+    box: Box, other: Box, tmp_path: Path, damage: Callable[[bytes], bytes], told: str
+) -> None:
+    file = tmp_path / "b"
+    box.does("backup", str(file))
+    file.write_bytes(damage(file.read_bytes()))
+    assert told in other.refuses("restore", "--without-config", str(file))
+    assert not other.state.exists()
+
+
+def test_it_goes_through_a_pipe(box: Box, other: Box) -> None:
+    done = box.mayfly("backup", "-")
+    assert done.returncode == 0, done.stderr
+    other.does("restore", "--without-config", "-", stdin=done.stdout)
+    assert set(other.memory().jobs) == {"job3"}
+
+
+def test_what_is_in_the_way_is_refused_and_named(box: Box, other: Box, tmp_path: Path) -> None:
+    file = tmp_path / "b"
+    file.write_text("mine")
+    assert "is there already" in box.refuses("backup", str(file))
+    assert file.read_text() == "mine"
+    assert "no manager has run on it yet" in other.refuses("backup", str(tmp_path / "c"))
+    box.does("backup", str(file := tmp_path / "d"))
+    with managing(box.state):
+        assert "stop it first" in box.refuses("restore", "--force", str(file))
+        assert "stop it before" in box.refuses("backup", "--move", str(tmp_path / "e"))
+        box.does("backup", str(tmp_path / "f"))
+    assert "--as: 'a b' is no name" in other.refuses("restore", "--as", "a b", str(file), code=2)
+    assert "cannot be read" in other.refuses("restore", str(tmp_path / "none"))
+    assert "--yes goes with --resume" in other.refuses("restore", "--yes", str(file), code=2)
+
+
+def test_the_configuration_comes_with_it_and_none_is_overwritten(box: Box, tmp_path: Path) -> None:
+    drop_in = box.config.parent / "conf.d/a.toml"
+    drop_in.parent.mkdir()
+    drop_in.write_text("[host]\nhistory_days = 3\n")
+    file = tmp_path / "b"
+    box.does("backup", str(file))
+    before = box.config.read_text()
+    for place in (box.state / FILE_NAME, drop_in, box.config):
+        place.unlink()
+    box.does("restore", str(file))
+    assert (box.config.read_text(), drop_in.read_text()) == (
+        before,
+        "[host]\nhistory_days = 3\n",
+    )
+    (box.state / FILE_NAME).unlink()
+    box.config.write_text("# another\n")
+    told = box.refuses("restore", str(file))
+    assert str(box.config) in told
+    assert "--without-config leaves it as it is" in told
+    assert not (box.state / FILE_NAME).exists()
+
+
+def of_another_machine(file: Path, folder: Path) -> None:
+    """Have the backup say that it is of another machine."""
+    with tarfile.open(file) as archive:
+        entries = archive.getnames()
+        archive.extractall(folder, filter="data")
+    told = json.loads((folder / "manifest.json").read_text())
+    with file.open("wb") as out:
+        writer = Writer(out)
+        writer.text("manifest.json", {**told, "machine": "another"})
+        for name in entries:
+            if name not in ("manifest.json", "end.json"):
+                writer.file(name, folder / name)
+        writer.end()
+
+
+def test_a_box_beside_the_first_gets_a_name_and_an_identity_of_its_own(
+    box: Box, tmp_path: Path
+) -> None:
+    file = tmp_path / "b"
+    box.does("backup", str(file))
+    of_another_machine(file, tmp_path / "all")
+    (box.state / FILE_NAME).unlink()
+    box.config.unlink()
+    told = box.refuses("restore", str(file))
+    assert "--as NAME gives this one a name of its own, --as one the same" in told
+    box.does("restore", "--as", "three", str(file))
+    shown = box.mayfly("config", "show", "--json").stdout
+    assert json.loads(shown)["host"]["name"] == "three", shown
+    assert box.rows("SELECT value FROM meta WHERE key = 'host'") == []
+
+
+def test_a_disk_that_is_full_leaves_everything_as_it_was(
+    box: Box, other: Box, tmp_path: Path
+) -> None:
+    (box.state / "output/0000000000008.log").write_bytes(os.urandom(3 << 20))
+    small = tmp_path / "small"
+    small.mkdir()
+    with disk(small, "1m"):
+        told = box.refuses("backup", str(small / "b"))
+        assert "No space left on device; there is no backup" in told
+        assert list(small.iterdir()) == []
+        box.does("backup", "--small", str(small / "b"))
+    file = tmp_path / "b"
+    box.does("backup", str(file))
+    other.state.mkdir()
+    with disk(other.state, "1m"):
+        told = other.refuses("restore", "--without-config", str(file))
+        assert "No space left on device; what was here is as it was" in told
+        assert [one.name for one in other.state.iterdir() if one.name != "lock"] == []
+
+
+def test_what_a_killed_backup_left_goes_with_the_next(box: Box, tmp_path: Path) -> None:
+    left = tmp_path / ".mayfly-backup-dead"
+    left.mkdir()
+    (left / "new").write_bytes(b"half")
+    box.does("backup", str(tmp_path / "b"))
+    assert not left.exists()
+
+
+def test_each_entry_of_a_state_directory_is_something_to_a_backup() -> None:
+    assert part_of("mayfly.sqlite-wal") is Part.OF_THE_BOX
+    assert part_of("output") is Part.BULK
+    assert part_of("lost+found") is None
+    assert part_of("forge", {"forge"}) is Part.TOKENS
+    assert {*PARTS.values(), Part.TOKENS} == set(Part)
