@@ -43,7 +43,10 @@ def ago(seconds: float) -> str:
         ),
         (
             {"idle_since": ago(3.5 * 86400), "due": ago(-5.5 * 86400)},
-            ["nothing to do for 3d, since 20", "this host is paused by the command in 5d"],
+            [
+                "nothing to do for 3d, since 20",
+                "this host is paused by the command in 5d at the earliest",
+            ],
         ),
         (
             {"idle_since": ago(7200), "due": ago(60)},

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mayfly.edge.bounded_program import run, told
+from tests.harness import disk
 
 
 def sh(script: str, seconds: float = 30.0, **variables: str) -> str:
@@ -27,6 +29,16 @@ def sh(script: str, seconds: float = 30.0, **variables: str) -> str:
 )
 def test_what_it_says_is_its_last_line(script: str, says: str) -> None:
     assert sh(script) == says
+
+
+def test_one_that_prints_without_end_fills_no_disk_and_its_last_line_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pieces = "head -c 1000000 /dev/zero || exit 9; sleep 0.1"
+    script = f"for piece in 1 2 3 4 5 6 7 8 9 10; do {pieces}; done; echo; echo end; exit 1"
+    with disk(tmp_path, "6m"):
+        assert sh(script) == "it ended with 1: end"
 
 
 def test_it_is_told_what_it_is_about_and_speaks_to_systemd_for_nobody(

@@ -90,7 +90,7 @@ def test_a_host_is_emptied_paused_and_fills_its_slots_again_when_it_is_back(
     assert happened(manager)[2]["how"] == "restarted"
     until(lambda: names(manager)[3:] == ["host.closing", "host.pausing"], "it is idle once more")
     told = manager.cli("idle").stdout
-    assert "the command has succeeded, and the host is to go" in told
+    assert "the command has been run, and the host is to go" in told
     done = manager.cli("uncordon", "--all")
     assert done.returncode == 0, done.stderr
     until(lambda: stage(manager) == "watching", "a person is obeyed")

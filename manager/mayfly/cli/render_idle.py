@@ -13,7 +13,7 @@ Row = Mapping[str, Any]
 STAGES = {
     "closing": "gates are closed, and its services let go of its agents",
     "pausing": "the {by} runs now",
-    "awaited": "the {by} has succeeded, and the host is to go",
+    "awaited": "the {by} has been run, and the host is to go",
 }
 BACK = {
     "suspended": "suspended",
@@ -49,7 +49,8 @@ def _told(document: Row, now: float) -> Iterator[str]:
         if document.get("still_open"):
             yield f"awaited: {render.text(document['still_open'])}"
     elif (due := render.seconds(document.get("due"))) is not None:
-        when = f"in {spoken_age(due - now)}" if due > now else "as soon as nothing keeps it up"
+        kept = "as soon as nothing keeps it up"
+        when = f"in {spoken_age(due - now)} at the earliest" if due > now else kept
         yield f"this host is paused by the {by} {when}"
     if document.get("failure"):
         again = "" if document.get("stayed") else f" ({document.get('tries')} times in a row)"

@@ -1,8 +1,9 @@
 """Runs somebody else's program, bounded in time and in what is read of it.
 
 One that takes too long is ended with all that it began; what one that ends by itself leaves behind goes on.
-It gets no terminal, no input and a session of its own. What it prints is read to its end, so that it is never
-held up, and the last line of it is what is told.
+It gets no terminal, no input and a session of its own. What it prints goes to a file that is nobody else's,
+so that it is never held up, and is thrown away as soon as it is much, while it runs. The last line is what is
+told.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from dataclasses import dataclass
 from mayfly.core.plain_text import clean, one_line, shortened
 
 LAST = 4096  # bytes from the end that are read of what it printed
+PRINTED_MAX = 1024 * 1024  # bytes on disk of that, from which on it is thrown away
+LOOK = 0.05  # seconds between two looks at how much it is
 TOLD_MAX = 300  # characters
 GRACE = 5.0  # seconds to end by itself once its time is over
 # systemd's to the manager itself: a child that speaks for it would be believed.
@@ -51,14 +55,27 @@ def run(argv: Sequence[str], seconds: float, variables: Mapping[str, str]) -> En
             return Ended(None, f"cannot be run: {error.strerror}", began=False)
         except ValueError as error:
             return Ended(None, f"cannot be run: {error}", began=False)
-        try:
-            code: int | None = process.wait(seconds)
-        except subprocess.TimeoutExpired:
+        code = _waited(process, seconds, printed.fileno())
+        if code is None:
             _end(process)
             return Ended(None, f"did not end within {seconds:g} s")
         size = printed.seek(0, os.SEEK_END)
         printed.seek(max(0, size - LAST))
         return Ended(code, _last_line(printed.read()))
+
+
+def _waited(process: subprocess.Popen[bytes], seconds: float, printed: int) -> int | None:
+    """Its exit code; ``None`` where it has none after so many seconds."""
+    last = time.monotonic() + seconds
+    while True:
+        try:
+            return process.wait(min(LOOK, max(0.0, last - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= last:
+                return None
+            # (It goes on where it was: what lies before that is a hole then.)
+            if os.fstat(printed).st_blocks * 512 > PRINTED_MAX:
+                os.ftruncate(printed, 0)
 
 
 def _last_line(printed: bytes) -> str:
