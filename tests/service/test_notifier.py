@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -276,6 +277,47 @@ def test_a_server_says_who_is_no_mailbox_and_what_it_does_not_take_now(
     box.refuses, box.answer = "", "451 later"
     with pytest.raises(Passing, match="451 later"):
         deliver(to(port, "ops@lab.example"), said(to(port)))
+
+
+def test_a_mailbox_that_is_none_costs_the_others_no_second_mail(
+    tmp_path: Path, postbox: tuple[Postbox, int], until: Until, hurried: None
+) -> None:
+    box, port = postbox
+    box.refuses = "ann@lab.example"
+    log = Lines()
+    post = notifier.Post(
+        *(to(port, "{user}@lab.example", "ops@lab.example"), tmp_path / "to.json", log, deliver),
+        time.time,
+    )
+    post.start()
+    for job in ("j1", "j2"):
+        post.put(Notice(Kind.JOB, time.time(), "box", job=job, user="ann", state="failed"))
+    until(lambda: len(log.events) == 2)
+    post.stop()
+    assert [mail["Subject"] for _, mail in box.taken] == [
+        "box: job j1 failed",
+        "box: job j2 failed",
+    ]
+    assert all(recipients == ["ops@lab.example"] for recipients, _ in box.taken)
+    assert all("ann@lab.example: 550 no such mailbox" in line for line in log.events)
+
+
+@pytest.mark.parametrize(
+    ("hangs", "told"), [(True, "said nothing for"), (False, "closed the connection")]
+)
+def test_a_mail_server_that_says_nothing_is_told_from_one_that_hangs_up(
+    monkeypatch: pytest.MonkeyPatch, hangs: bool, told: str
+) -> None:
+    monkeypatch.setattr(mail, "PIECE", 0.2)
+
+    def hang_up() -> None:
+        server.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        if not hangs:
+            threading.Thread(target=hang_up, daemon=True).start()
+        with pytest.raises(Passing, match=told):
+            deliver(to(server.getsockname()[1], "ops@lab.example"), said(to(1)))
 
 
 def test_a_password_goes_over_tls_alone_and_to_an_authority_that_is_known(tmp_path: Path) -> None:

@@ -92,6 +92,7 @@ EVENTS: Mapping[str, Severity] = MappingProxyType(
         "gpu.leftover": WARNING,
         "notice.delayed": WARNING,
         "notice.dropped": WARNING,
+        "notice.refused": WARNING,
         "disk.back": INFO,
         "disk.lost": ERROR,
         "slurm.back": INFO,

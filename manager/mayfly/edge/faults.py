@@ -5,6 +5,7 @@
     Fault
     ├── Passing      the same call may succeed later (``retry_after`` seconds, if known)
     └── Refused      it will not succeed until a person changes something
+        ├── TakenBySome  it was done for some of those that it was for: again would be twice for these
         ├── Untrusted    the other end's certificate is of no authority that is trusted here
         └── Unbringable  what a job brings is itself why: it cannot be put into any agent
 
@@ -47,6 +48,10 @@ def _bounded(seconds: float | None) -> float | None:
 
 class Refused(Fault):
     """It needs a person."""
+
+
+class TakenBySome(Refused):
+    """It was done for some of those that it was for, and needs a person for the others."""
 
 
 class Untrusted(Refused):

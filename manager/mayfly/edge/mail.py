@@ -23,7 +23,7 @@ from smtplib import (
 )
 
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused, TakenBySome
 from mayfly.edge.lasting_thread import begun
 from mayfly.edge.web import clean
 
@@ -47,7 +47,9 @@ class Server:
 
 
 def send(server: Server, sender: str, to: Sequence[str], title: str, text: str) -> None:
-    """Hand over one mail to all of ``to``; a ``Fault`` where the server does not take it."""
+    """Hand over one mail to all of ``to``; a ``Fault`` where the server does not take it, ``TakenBySome``
+    where it does not for all.
+    """
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = sender, ", ".join(to), title
     mail["Date"], mail["Message-ID"] = formatdate(), make_msgid(domain=sender.rpartition("@")[2])
@@ -60,8 +62,8 @@ def send(server: Server, sender: str, to: Sequence[str], title: str, text: str) 
             refused = smtp.send_message(mail, sender, list(to))
     except (SMTPException, OSError, ValueError) as error:
         raise _fault(server, error) from None
-    if refused:
-        raise _fault(server, SMTPRecipientsRefused(refused))
+    if refused:  # of all it is an error of the library's own
+        raise TakenBySome(str(_fault(server, SMTPRecipientsRefused(refused))))
 
 
 class _Session(SMTP):
@@ -137,6 +139,8 @@ def _fault(server: Server, error: Exception) -> Fault:
             named = clean(", ".join(recipients))
             told = f"{what} does not take mail for {named}: {clean(f'{code} {_text(words)}')}"
             return Refused(told)  # a mailbox that is full, too: what is for others goes on
+        case SMTPServerDisconnected() if isinstance(error.__context__, TimeoutError):
+            return Passing(f"{what} said nothing for {PIECE:g} s")
         case SMTPServerDisconnected():
             return Passing(f"{what} closed the connection")
         case SMTPResponseException():

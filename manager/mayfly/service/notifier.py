@@ -25,7 +25,7 @@ from mayfly.core.notice_targets import Target
 from mayfly.core.notices import Episode, Episodes, Kind, Message, Notice, message, wanted
 from mayfly.core.reservation_notices import of_reservation
 from mayfly.edge import state_file
-from mayfly.edge.faults import Fault, Passing, Refused
+from mayfly.edge.faults import Fault, Passing, Refused, TakenBySome
 from mayfly.edge.lasting_thread import LastingThread
 from mayfly.edge.log import Log
 from mayfly.service.board import StatusBoard
@@ -215,6 +215,8 @@ class Post:
             return
         try:
             self._send(self.target, message(self.target, notice))
+        except TakenBySome as fault:  # who has it is not told again
+            self._log.event("notice.refused", str(fault), target=self.target.name)
         except Fault as fault:
             self._failed(notice, fault)
             return
