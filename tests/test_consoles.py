@@ -30,6 +30,7 @@ OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
     *("base64", "cmp", "cp", "helm", "kubectl", "nvidia-smi", "pipx", "rm", "sleep"),
     *("python3", "ssh", "ssh-add", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
+    *("apt-get", "promtool", "sed"),
 }
 GOOD = '[host]\nname = "lab"\n[[pool]]\nname = "local"\nslots = 2\n'
 
@@ -40,6 +41,13 @@ RUN = {
         "tests/systemd/test_unit.py",
         "test_the_how_to_types_what_was_typed_here_and_shows_what_appeared",
     ),
+    **{
+        f"docs/grafana/README.md {number}": (
+            "tests/real/metrics/test_page.py",
+            "test_each_line_leads_from_nothing_to_numbers_and_alerts_in_prometheus",
+        )
+        for number in (1, 3, 4, 5)
+    },
     "docs/how-to/quick-start.md": (
         "tests/pool/test_quick_start.py",
         "test_the_quick_start_is_what_is_typed_and_what_appears",

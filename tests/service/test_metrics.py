@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -41,8 +40,9 @@ from mayfly.core.slots import SlotStatus
 from mayfly.edge.room import Room
 from mayfly.service import status
 from mayfly.service.metrics import JOB_ENDS, Metrics, Outside, serve
+from tests import prometheus
 from tests.core import simulator
-from tests.harness import until
+from tests.prometheus import Prometheus, free_port
 from tests.service.exposition import CONFIG, NOW, begun, queued, specs, state
 
 ROOT = Path(__file__).parents[2]
@@ -335,12 +335,7 @@ def test_every_panel_says_what_it_shows() -> None:
 @pytest.fixture(scope="module")
 def programs() -> Path:
     """The folder of prometheus and promtool."""
-    found = subprocess.run(
-        [ROOT / "scripts/prometheus"], capture_output=True, text=True, check=False
-    )
-    if found.returncode != 0:
-        pytest.skip(f"Prometheus is missing: {found.stderr}")
-    return Path(found.stdout.strip())
+    return prometheus.programs()
 
 
 @pytest.mark.fetched
@@ -365,6 +360,14 @@ def test_each_alert_is_tried_both_ways_and_has_a_runbook() -> None:
     assert ALERTS.count("runbook_url:") == ALERTS.count("summary:") == len(alerts)
 
 
+def test_the_page_has_each_alert_with_how_much_it_matters() -> None:
+    page = (GRAFANA / "README.md").read_text()
+    told = re.findall(r"^\| `(\w+)` \| (\w+) \|", page, re.MULTILINE)
+    rules = re.findall(r"- alert: (\w+)\n(?:.*\n)*? +severity: (\w+)", ALERTS)
+    assert sorted(told) == sorted(rules)
+    assert f"SUCCESS: {len(rules)} rules found" in page
+
+
 @pytest.mark.fetched
 def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics, programs: Path) -> None:
     promtool = str(programs / "promtool")
@@ -378,12 +381,6 @@ def test_promtool_finds_no_fault_in_rules_and_exposition(metrics: Metrics, progr
         assert (linted.returncode, linted.stdout, linted.stderr) == (0, b"", b"")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
-
-
 def fails(where: str, error: BaseException) -> None:
     """The listener has no bug."""
     raise AssertionError(where) from error
@@ -391,14 +388,14 @@ def fails(where: str, error: BaseException) -> None:
 
 @pytest.fixture
 def scraped(metrics: Metrics) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     stop = serve(f"127.0.0.1:{port}", metrics.text, fails)
     yield port
     stop()
 
 
 def test_the_listener_serves_what_the_socket_serves_and_ends_when_told(metrics: Metrics) -> None:
-    port = _free_port()
+    port = free_port()
     stop = serve(f"127.0.0.1:{port}", metrics.text, fails)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert named(answer.read().decode()) == named(metrics.text().decode())
@@ -417,30 +414,5 @@ def test_a_real_prometheus_scrapes_it_and_answers_from_it(
         "scrape_configs:\n"
         f"  - {{job_name: mayfly, static_configs: [{{targets: ['127.0.0.1:{scraped}']}}]}}\n"
     )
-    port = _free_port()
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [
-                programs / "prometheus",
-                f"--config.file={tmp_path}/prometheus.yml",
-                f"--storage.tsdb.path={tmp_path}/data",
-                f"--web.listen-address=127.0.0.1:{port}",
-            ],
-            stdout=log,
-            stderr=log,
-        )
-
-    def slots() -> Any:
-        query = f"http://127.0.0.1:{port}/api/v1/query?query=sum(mayfly_slots_desired)"
-        try:
-            with urllib.request.urlopen(query, timeout=5) as answer:
-                return json.load(answer)["data"]["result"]
-        except OSError:
-            return None
-
-    try:
-        found = until(slots, f"Prometheus has scraped: {(tmp_path / 'log').read_text()[-500:]}")
-        assert found[0]["value"][1] == "4"
-    finally:
-        server.terminate()
-        server.wait(20)
+    with Prometheus(programs, tmp_path / "prometheus.yml", tmp_path) as one:
+        one.comes_to("sum(mayfly_slots_desired)", 4)
