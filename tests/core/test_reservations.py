@@ -178,6 +178,25 @@ def test_it_ends_on_time_when_no_manager_ran_at_that_moment() -> None:
     assert running(manager) == {"gpu-0": waiting}
 
 
+@pytest.mark.parametrize("by", [-3 * HOUR, 3 * HOUR])
+def test_one_that_has_begun_lasts_as_long_as_it_was_to_when_the_clock_is_set(by: float) -> None:
+    manager = reserved_box(reservable(whole("gpu", 2), idle=0.0), gpus=BOX[:2])
+    mine = accepted(manager.reserves("gpu", 1001, 2 * HOUR))
+    manager.run()
+    later = accepted(manager.reserves("gpu", 1002, HOUR, start=manager.now + 9 * HOUR))
+    manager.run()
+    booked_for = manager.memory.reservations[later].start
+    manager.pass_time(HOUR)
+    manager.jump(by)
+    manager.run()
+    assert manager.memory.reservations[mine].until == manager.now + HOUR
+    assert manager.memory.reservations[later].start == booked_for, "that is a time of the clock"
+    manager.pass_time(HOUR - 1.0)
+    assert mine in manager.memory.reservations
+    manager.pass_time(60.0)
+    assert mine not in manager.memory.reservations
+
+
 def test_one_that_was_to_begin_while_no_manager_ran_begins_when_one_does() -> None:
     manager = reserved_box(reservable(whole("gpu", 1)), gpus=ONE)
     mine = accepted(manager.reserves("gpu", 1001, HOUR, start=manager.now + HOUR))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.model import JobId
-from mayfly.core.reserved_shell import told_later, waiting
+from mayfly.core.reserved_shell import shown, told_later, waiting
 
 # A clock that goes on only while somebody sleeps.
 DATE = '#!/bin/sh\ncat "$CLOCK"\n'
@@ -78,3 +78,8 @@ def test_terminals_are_told_too(desk: Path) -> None:
     ran(desk, 600.0)
     told = (desk / "terminals/0").read_text()
     assert "mayfly: this reservation is over" in told
+
+
+def test_lists_show_no_script() -> None:
+    assert shown(waiting("r1", 7200.0).argv) == ("mayfly-reserved", "7200")
+    assert shown(("sh", "-c", "true")) == ("sh", "-c", "true")

@@ -9,9 +9,18 @@ from random import Random
 import pytest
 
 from mayfly.core.delivery import JobCounts
-from mayfly.core.facts import AgentExited, GateOpening, SlotHeld, TurnAwaited, TurnEnded, TurnWaived
+from mayfly.core.facts import (
+    AgentExited,
+    AgentRemoved,
+    GateOpening,
+    SlotHeld,
+    TurnAwaited,
+    TurnEnded,
+    TurnWaived,
+)
 from mayfly.core.gpu_health import RECHECK, Reading, Vitals
 from mayfly.core.gpus import Gpus
+from mayfly.core.memory import Agent, JobHold, Memory, TurnAccount
 from mayfly.core.model import (
     Config,
     Generation,
@@ -575,3 +584,23 @@ def test_status_of_a_wide_slot_says_how_many_gpus_it_waits_for() -> None:
     manager.submit("c")
     manager.run()
     assert notes(manager) == {"c-0": "next on its GPUs, waits for GPU-0 and 2 more"}
+
+
+def test_the_time_that_a_job_is_held_counts_on_its_pool_s_account_while_it_is_and_after() -> None:
+    now, a, b = 1_800_000_000.0, PoolName("a"), PoolName("b")
+    pools = {name: replace(turning(name, 1, 1), weight=2) for name in (a, b)}
+    agent = Agent(
+        *(Generation("g1"), SlotName("a-0"), a, 1, "f", "image", ("GPU-0",), now - 100.0),
+        committed=now - 90.0,
+        opened=now - 90.0,
+        exited=now - 60.0,
+        hold=JobHold("ann", 1000, now - 60.0, now + 600.0, now + 7200.0),
+    )
+    memory = Memory({agent.generation: agent}, turns={a: TurnAccount(15.0), b: TurnAccount(15.0)})
+    assert accounts(memory, pools, now) == {a: 45.0, b: 15.0}
+    removed = AgentRemoved(now + 40.0, agent.generation)
+    _, ended = charged([removed], memory, pools.values())
+    assert ended == TurnEnded(now + 40.0, a, agent.generation, 100.0, 65.0)
+    free = replace(agent, hold=None)
+    memory = replace(memory, agents={free.generation: free})
+    assert charged([removed], memory, pools.values()) == (removed,)

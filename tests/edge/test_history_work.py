@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import tracemalloc
 from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,11 +16,16 @@ from mayfly.core.facts import (
     AgentConfirmed,
     AgentCreated,
     AgentExited,
+    AgentHeld,
     AgentOpened,
     Fact,
     GateOpening,
+    HoldEnded,
     JobEnded,
     JobSubmitted,
+    ReservationBegan,
+    ReservationEnded,
+    ReservationMade,
     RunSubmitted,
 )
 from mayfly.core.memory import Agent, Job
@@ -33,8 +39,9 @@ from mayfly.core.model import (
     SlotName,
     UseOf,
 )
+from mayfly.core.reservations import Reservation
 from mayfly.core.runs import Origin, Run
-from mayfly.core.usage_report import By, Per, Work
+from mayfly.core.usage_report import By, Per, Work, periods, usage
 from mayfly.edge import history_work
 from mayfly.edge.history import History
 from mayfly.edge.history_reader import HistoryReader
@@ -176,3 +183,38 @@ def test_of_a_long_history_no_more_than_a_piece_is_in_memory(tmp_path: Path) -> 
     assert sum(total["jobs"] for total in totals) == 3 * history_work.PIECE + 1
     assert most < 8 * 2**20
     assert (told["by"], told["per"]) == (By.PERSON, Per.WEEK)
+
+
+def test_what_people_had_without_a_job_is_theirs_held_or_reserved(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    keep(
+        history, AgentCreated(T - 50, AGENT, ""), GateOpening(T - 1, AGENT.generation, "run", None)
+    )
+    keep(history, AgentOpened(T, AGENT.generation))
+    keep(
+        history,
+        AgentExited(T + 60, AGENT.generation, "job_done", None, 1, 0),
+        AgentHeld(T + 60, AGENT.generation, "ann", 1000, T + 660, T + 3660),
+    )
+    held = Work("gpu", T + 60, T + 360, "ann", devices=("GPU-1", "GPU-2"), job=False)
+    assert [work for work in reader.works(T) if not work.job] == [], "it is not over yet"
+    keep(history, HoldEnded(T + 360, AGENT.generation, "ann gave it up", "ann"))
+    outside = Reservation(*(JobId("r1"), AGENT.pool, 1001, "ben", 1, 1, T, 7200.0, T), shell=False)
+    keep(history, ReservationMade(T, outside))
+    keep(history, ReservationBegan(T, outside.id, (AGENT.slot,), ("GPU-1",), T + 7200))
+    keep(history, ReservationEnded(T + 3600, outside.id, "it was given back"))
+    shell = replace(outside, id=JobId("r2"), shell=True)
+    keep(history, ReservationMade(T, shell))
+    keep(history, ReservationBegan(T, shell.id, (AGENT.slot,), ("GPU-2",), T + 7200))
+    keep(history, ReservationEnded(T + 3600, shell.id, "it was given back"))
+    reserved = Work("gpu", T, T + 3600, "ben", devices=("GPU-1",), job=False)
+    assert [work for work in reader.works(T) if not work.job] == [held, reserved]
+    assert next(iter(reader.works(T + 100))) == held, "its job had ended before"
+    week = usage(reader.works(T), By.PERSON, periods(Per.WEEK, UTC, T, T + 7200))
+    assert {name: (sums.gpu_seconds, sums.jobs) for _, name, sums in week.rows} == {
+        "ann": (600.0, 0),
+        "ben": (3600.0, 0),
+        None: (120.0, 1),
+    }
+    assert history.prune(T + 9999, 100) is False
+    assert [*reader.works(0.0)] == []

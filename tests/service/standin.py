@@ -285,6 +285,9 @@ class Standing:
         self.reserved: list[Row] = []  # the calendar of reserved GPUs
         self.reservable: list[str] = []  # pools that let people reserve
 
+    def is_reservation(self, job: str) -> bool:
+        return any(row["reservation"] == job for row in self.reserved)
+
     def reservations(self) -> dict[str, object]:
         return {
             "schema": "mayfly.reservations/1",

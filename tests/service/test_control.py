@@ -124,7 +124,7 @@ def test_jobs_have_the_keys_that_were_promised_and_times_as_rfc_3339(
 ) -> None:
     manager.account.rows["j1"] = job("j1", submitted=1763715600.5, argv=["secret"])
     rows = ask("GET", "/v1/jobs").json["jobs"]
-    assert list(rows[0]) == [*JOB_KEYS, "held", "position", "seconds_left"]
+    assert list(rows[0]) == [*JOB_KEYS, "held", "reservation", "position", "seconds_left"]
     assert rows[0]["submitted"] == "2025-11-21T09:00:00.500Z"
     assert ask("GET", "/v1/jobs/j1").json["argv"] == ["secret"]
     assert ask("GET", "/v1/jobs/j2").json == {

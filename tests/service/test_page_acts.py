@@ -106,6 +106,15 @@ def test_what_is_theirs_is_offered_asked_first_and_then_done(lab: StandIn, serve
         assert [lab.commands.pop()] == [command]
 
 
+def test_a_reservation_s_job_is_not_offered_to_be_held(lab: StandIn, serve: Serve) -> None:
+    lab.account.rows["r1"] = job("r1", owner="ann", out=[], results=None, state="running")
+    lab.account.owners["r1"] = ANN.uid
+    browser = serve("ann")
+    for page in (browser.page(), browser.page("/jobs/r1")):
+        assert 'href="/jobs/r1/cancel"' in page
+        assert 'href="/jobs/r1/hold"' not in page
+
+
 def test_nothing_else_is_offered(lab: StandIn, serve: Serve) -> None:
     offered = set(re.findall(r'href="(/(?:jobs/j\d|reservations/r\d)/\w+)"', serve("ann").page()))
     assert offered == {one[0] for one in ACTS} | {"/jobs/j1/cancel", "/jobs/j3/cancel"}

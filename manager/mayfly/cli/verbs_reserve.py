@@ -16,6 +16,7 @@ from mayfly.cli.boxes import several, show
 from mayfly.cli.client import Client, Document, segment
 from mayfly.cli.options import ConfigOption, JsonOption, SocketOption
 from mayfly.cli.talk import client, needs, print_json, say, terminal_width
+from mayfly.cli.talk import lasting as in_seconds
 from mayfly.cli.trouble import Usage
 from mayfly.core.quantities import moment, parse_duration, rfc3339
 
@@ -66,7 +67,7 @@ def reserve(
     config: ConfigOption = None,
 ) -> None:
     """Reserve GPUs for yourself for a while: a shell in a container, or the GPUs alone."""
-    seconds = _duration(lasting)
+    seconds = in_seconds(lasting, "--for")
     manager = client(ctx, socket, config)
     if extend is not None:
         for name, given in (("--at", at), ("--pool", pool), ("--image", image), ("--dir", folder)):
@@ -155,13 +156,6 @@ def given_back(manager: Client, name: str) -> None:
     """Give a reservation back, or up before it begins, and say so; ``NoSuch`` where there is none."""
     manager.post(f"/v1/reservations/{segment(name)}/release", {})
     say(f"reservation {name} is given back")
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise Usage(f"--for: {text!r} {error}") from error
 
 
 def _moment(text: str) -> str:

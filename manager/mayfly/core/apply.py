@@ -557,7 +557,9 @@ def _shift(draft: _Draft, by: float) -> None:
     for pool, account in draft.turns.items():
         draft.turn(pool, since=_moved(account.since, by))
     for reservation, one in draft.reservations.items():
-        draft.reservation(reservation, began=_moved(one.began, by), used=_moved(one.used, by))
+        # One that has begun lasts as long as it was to; one that is booked is for a time of the clock.
+        times = {name: _moved(getattr(one, name), by) for name in ("began", "until", "used")}
+        draft.reservation(reservation, **times)
     draft.had = {whose: moved(one, by) for whose, one in draft.had.items()}
     for gpu, heal in draft.heals.items():
         times = {name: _moved(getattr(heal, name), by) for name in HEAL_TIMES}

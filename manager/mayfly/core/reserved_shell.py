@@ -6,6 +6,8 @@ with it, as beside any job. A manager ends it at the same moment, and is the one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mayfly.core.commands import Payload
 from mayfly.core.reservations import WARNINGS
 
@@ -46,6 +48,11 @@ def waiting(reservation: str, seconds: float) -> Payload:
     """What the job of that id runs for so long."""
     argv = ("/bin/sh", "-c", WAIT, "mayfly-reserved", str(int(seconds)), UNTIL, reservation)
     return Payload(argv, {"MAYFLY_RESERVATION": reservation})
+
+
+def shown(argv: Sequence[str]) -> Sequence[str]:
+    """The command as lists show it: nobody wants to read the script."""
+    return ("mayfly-reserved", argv[4]) if tuple(argv[1:3]) == ("-c", WAIT) else argv
 
 
 def told_later(until: float) -> tuple[str, ...]:

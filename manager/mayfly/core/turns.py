@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from mayfly.core.facts import AgentExited, Fact, TurnAwaited, TurnEnded, TurnWaived
+from mayfly.core.facts import AgentExited, AgentRemoved, Fact, TurnAwaited, TurnEnded, TurnWaived
 from mayfly.core.memory import NO_TURNS, Agent, Memory
 from mayfly.core.model import PoolName, PoolSpec, SlotName
 
@@ -71,6 +71,8 @@ def accounts(
         if agent.pool in pools and agent.at_work:
             seconds = max(at_once, _had(agent, pools[agent.pool], now))
             found[agent.pool] += cost(seconds, len(agent.lease), pools[agent.pool])
+        elif agent.pool in pools and agent.hold is not None:
+            found[agent.pool] += cost(_held(agent, now), len(agent.lease), pools[agent.pool])
     return found
 
 
@@ -87,6 +89,12 @@ def _had(agent: Agent, pool: PoolSpec, now: float) -> float:
     if agent.committed is None or agent.opened is None:
         return 0.0
     return min(max(0.0, now - agent.committed), longest(pool) + ENDING)
+
+
+def _held(agent: Agent, now: float) -> float:
+    """Seconds that an agent's GPUs have been held for a person since its job ended."""
+    hold = agent.hold
+    return 0.0 if hold is None else max(0.0, min(now, hold.latest) - hold.since)
 
 
 def levels(
@@ -267,7 +275,7 @@ def caught_up(
 
 
 def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) -> tuple[Fact, ...]:
-    """The facts, and after each end of an agent in turn what its pool's account is then."""
+    """The facts, and after each end of an agent in turn, or of its hold, what its pool's account is then."""
     in_turn = {pool.name: pool for pool in pools if pool.takes_turns}
     if not in_turn:
         return tuple(facts)
@@ -275,14 +283,19 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
     found: list[Fact] = []
     for fact in facts:
         found.append(fact)
-        agent = memory.agents.get(fact.generation) if isinstance(fact, AgentExited) else None
-        if agent is None or not agent.lease or not agent.at_work:
+        if not isinstance(fact, AgentExited | AgentRemoved):
+            continue
+        agent = memory.agents.get(fact.generation)
+        held = isinstance(fact, AgentRemoved) and agent is not None and agent.hold is not None
+        if agent is None or not agent.lease or not (held or agent.at_work):
+            continue
+        if isinstance(fact, AgentRemoved) and not held:
             continue
         pool = in_turn.get(agent.pool)
         if pool is None:
             continue
         before = used.get(pool.name, memory.turns.get(pool.name, NO_TURNS).used)
-        seconds = _had(agent, pool, fact.at)
+        seconds = _held(agent, fact.at) if held else _had(agent, pool, fact.at)
         used[pool.name] = before + cost(max(LEAST, seconds), len(agent.lease), pool)
         found.append(TurnEnded(fact.at, pool.name, agent.generation, seconds, used[pool.name]))
     return tuple(found)

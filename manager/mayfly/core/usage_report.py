@@ -1,8 +1,10 @@
 """How long GPUs worked for whom, how long jobs waited, and how much energy they took, by week or month.
 
 Pure. A job's time and energy are divided between the periods that it ran in, by their share of its time. It
-is counted once, with its wait, in the period in which it ended. GPUs and MIG devices count alike: an hour
-of either is a GPU-hour. A job whose person or repository is not known has a row, too, without a name.
+is counted once, with its wait, in the period in which it ended. What people had without a job, held after
+one or reserved for work outside of containers, is time of theirs, and no job. GPUs and MIG devices count
+alike: an hour of either is a GPU-hour. A job whose person or repository is not known has a row, too, without
+a name.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Work:
     # Joules of each device that the job alone had, as far as they were measured.
     energy: Mapping[str, float] = field(default_factory=dict)
     measured: bool = True  # the energy of each device is known for all of the time
+    job: bool = True  # False: a person had the devices, held after a job or reserved, and ran none
 
     def names(self, by: By) -> tuple[str | None, ...]:
         """The rows that it belongs to."""
@@ -77,7 +80,7 @@ class Sums:
     """What jobs come to; changed by whoever adds them up, and by nobody after."""
 
     jobs: int = 0
-    seconds: float = 0.0  # that jobs ran
+    seconds: float = 0.0  # that jobs ran, or people had GPUs without one
     gpu_seconds: float = 0.0
     waited: float = 0.0  # seconds
     waits: int = 0  # jobs whose wait is known
@@ -92,7 +95,7 @@ class Sums:
         self.seconds += own
         self.gpu_seconds += own * len(devices)
         self.joules += sum(work.energy.get(device, 0.0) for device in devices) * share
-        if period.begin <= work.ended < period.end:
+        if work.job and period.begin <= work.ended < period.end:
             self.jobs += 1
             self.unmeasured += bool(devices) and not work.measured
             if work.waited is not None:

@@ -30,6 +30,7 @@ from mayfly.core.facts import (
     JobSubmitted,
     ManagerPaused,
     ManagerResumed,
+    ReservationEnded,
     ResultsTaken,
     RunSubmitted,
     event_name,
@@ -41,6 +42,7 @@ from mayfly.core.model import Generation, JobId, PoolName, SlotName
 from mayfly.core.queue_estimate import likeness
 from mayfly.core.reservations import Reservation
 from mayfly.core.reserved_hours import AllHad
+from mayfly.core.reserved_shell import shown
 from mayfly.edge.faults import Passing
 from mayfly.edge.history_file import BUSY_MS, FILE_NAME, connect, migrate, translated
 from mayfly.edge.history_rows import HEALS, NOBODY, RESERVATIONS, had_key, remembered
@@ -58,7 +60,7 @@ STALE = (
     ("events", "seq <= (SELECT max(seq) FROM events) - :most ORDER BY seq LIMIT :piece"),
     *(
         (table, stale.format(table=table, when=when))
-        for table, when in (("lives", "exited"), ("jobs", "finished"))
+        for table, when in (("lives", "exited"), ("jobs", "finished"), ("reserved", "ended"))
         for stale in (
             "{when} < :before ORDER BY {when} LIMIT :piece",
             """{when} IS NOT NULL ORDER BY {when}
@@ -206,7 +208,9 @@ class History:
         self._had(after.had)
         return seq
 
-    def _own_row(self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]) -> None:
+    def _own_row(  # noqa: C901, PLR0912  a case for each fact
+        self, fact: Fact, after: Memory, payloads: Mapping[JobId, Payload]
+    ) -> None:
         """What a fact leaves behind beyond the rows of what is remembered."""
         match fact:
             case JobSubmitted():
@@ -220,8 +224,12 @@ class History:
                 # A person may go into its held container, with its variables.
                 if not any(one.job == fact.job and one.is_held for one in after.agents.values()):
                     self._forget_variables(fact.job)
-            case HoldEnded(job=job) if job is not None:
-                self._forget_variables(job)
+            case HoldEnded(generation=generation, job=job):
+                self._held_until(fact.at, after.agents.get(generation))
+                if job is not None:
+                    self._forget_variables(job)
+            case ReservationEnded():
+                self._was_reserved(fact)
             case ResultsTaken():
                 self._db.execute(
                     "UPDATE jobs SET results = ? WHERE id = ? AND agent = ?",
@@ -314,7 +322,7 @@ class History:
                 " ".join(job.after),
                 " ".join(job.awaits),
                 job.retry_lost,
-                shown_command(payload.argv),
+                shown_command(shown(payload.argv)),
                 likeness(job.name, payload.argv),
                 job.workspace,
                 job.stdin,
@@ -459,6 +467,27 @@ class History:
                     }
                 ),
             ),
+        )
+
+    def _held_until(self, at: float, agent: Agent | None) -> None:
+        """For whom its container was held, and how long, beside what else is kept of its agent."""
+        if agent is None or agent.hold is None:
+            return
+        told = [agent.hold.since, min(at, agent.hold.latest), agent.hold.user]
+        self._db.execute(
+            "UPDATE lives SET data = json_set(data, '$.held', json(?)) WHERE generation = ?",
+            (json.dumps(told), agent.generation),
+        )
+
+    def _was_reserved(self, fact: ReservationEnded) -> None:
+        """GPUs that somebody had outside of containers: of a shell its job says it."""
+        one = self._reservations_written.get(fact.reservation)
+        if one is None or one.shell or one.began is None:
+            return
+        devices, until = json.dumps(one.devices), min(fact.at, one.ends)
+        self._db.execute(
+            "INSERT OR IGNORE INTO reserved VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (one.id, one.pool, one.owner, one.uid, one.began, until, devices),
         )
 
     def _measured(self, fact: ClocksUnlocked) -> None:

@@ -22,7 +22,7 @@ TAKEN = frozenset({"BUSY", "LOCKED"})
 UNWRITABLE = frozenset({"FULL", "IOERR", "READONLY", "CANTOPEN", "PERM", "NOLFS"})
 
 
-SCHEMA_VERSION = 12
+SCHEMA_VERSION = 13
 
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
@@ -113,6 +113,12 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
     ("CREATE TABLE turns (pool TEXT PRIMARY KEY, used REAL NOT NULL, since REAL)",),
     # As JSON, that its container is held when it has ended; none: where its pool says so.
     ("ALTER TABLE jobs ADD COLUMN hold TEXT",),
+    (  # what people had reserved for work outside of containers
+        """CREATE TABLE reserved (
+            id TEXT PRIMARY KEY, pool TEXT NOT NULL, owner TEXT, uid INTEGER, began REAL NOT NULL,
+            ended REAL NOT NULL, devices TEXT NOT NULL)""",
+        "CREATE INDEX reserved_ended ON reserved (ended)",
+    ),
 )
 
 

@@ -495,6 +495,7 @@ class Control:
         if not caller.may_act_on(row.get("uid")):
             shown |= {"command": None, "variant": None}  # it may have values of variables
         shown["held"] = holds.get(str(row["job"]))
+        shown["reservation"] = self._queue.is_reservation(str(row["job"]))
         waits = row.get("state") == JobState.QUEUED
         shown["position"] = positions.get(str(row["job"])) if waits else None
         return _stamped(shown | {"seconds_left": self._seconds_left(row)})
@@ -517,6 +518,7 @@ class Control:
         told["seconds_left"] = self._seconds_left(row)
         told["results"] = _results_of(row)
         told["held"] = self._holds().get(names["job"])
+        told["reservation"] = self._queue.is_reservation(names["job"])
         life = self._life_of(row)
         told["gpu_use"], told["bench"] = life.get("gpu_use") or [], life.get("bench")
         told |= {"refused": life.get("refused", 0), "refusals": life.get("refusals", [])}

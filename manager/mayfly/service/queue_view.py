@@ -66,6 +66,9 @@ class QueueView(Protocol):
     def reservations(self) -> dict[str, object]:
         """The calendar of reserved GPUs, as ``mayfly reservations --json`` prints it."""
 
+    def is_reservation(self, job: str) -> bool:
+        """Whether it is the job by which somebody has reserved GPUs."""
+
 
 class NoQueue:
     """Where nothing is known."""
@@ -73,6 +76,11 @@ class NoQueue:
     def reservations(self) -> dict[str, object]:
         """None."""
         return reservation_document.document(Memory(), (), 0.0)
+
+    def is_reservation(self, job: str) -> bool:
+        """No."""
+        del job
+        return False
 
     def positions(self) -> Mapping[str, int]:
         """None."""
@@ -144,6 +152,10 @@ class LiveQueue:
             job.id: place for jobs in orders.values() for place, job in enumerate(jobs, start=1)
         }
 
+    def is_reservation(self, job: str) -> bool:
+        """Whether the job is a reservation's."""
+        return job in self.state().memory.reservations
+
     def reservations(self) -> dict[str, object]:
         """The calendar of reserved GPUs."""
         state = self.state()
@@ -197,7 +209,8 @@ class LiveQueue:
         if one is not None:
             return {
                 "position": None,
-                "starts_at": max(one.start, self.now()),
+                # One that takes its turn begins when nobody can tell.
+                "starts_at": max(one.start, self.now()) if one.booked else None,
                 "why": why_reserved(one),
             }
         told = told or why(known, ahead, room, paused=state.memory.pause is not None)

@@ -83,7 +83,8 @@ def of_job(row: Row, user: str | None) -> Html:
     state = row.get("state")
     wished = wish(row) > 0
     words = [
-        *(["hold"] if state == "running" and not wished else []),
+        # A reservation ends with its time, and nothing of it is held.
+        *(["hold"] if state == "running" and not wished and not row.get("reservation") else []),
         *(["release"] if state in OPEN and wished else []),
         *(["extend", "release"] if row.get("held") and state not in OPEN else []),
         *(["cancel"] if state in OPEN else []),
