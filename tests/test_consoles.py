@@ -28,6 +28,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
+    *("cd", "gunzip", "gzip", "mkdir"),
     *("base64", "cmp", "cp", "helm", "kubectl", "nvidia-smi", "pipx", "rm", "sleep"),
     *("python3", "ssh", "ssh-add", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
     *("apt-get", "promtool", "sed"),
@@ -109,6 +110,10 @@ RUN = {
         )
         for number in (0, 2, 3, 4)
     },
+    "docs/how-to/air-gapped.md": (
+        "tests/real/test_air_gapped.py",
+        "test_what_was_carried_in_makes_a_box_that_runs_a_job",
+    ),
     "docs/how-to/idle.md 1": (
         "tests/cli/test_idle.py",
         "test_the_report_ends_with_the_hours_and_the_money_as_the_page_shows",

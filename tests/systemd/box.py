@@ -66,8 +66,18 @@ def make_wheels(checkout: Path, folder: Path) -> None:
 class Box:
     """The container; a context manager that leaves nothing behind."""
 
-    def __init__(self, engine: PrivateEngine, checkout: Path, wheels: Path) -> None:
+    def __init__(
+        self,
+        engine: PrivateEngine,
+        checkout: Path,
+        wheels: Path,
+        *,
+        image: str = IMAGE,
+        hostname: str = "gpu-box",
+        network: str = "bridge",
+    ) -> None:
         self.engine = engine
+        self._image, self._hostname, self._network = image, hostname, network
         self.home = Path(tempfile.mkdtemp(prefix="mayfly-box-", dir="/srv"))
         self.typed: list[tuple[str, str]] = []
         self.checkout = checkout
@@ -86,7 +96,8 @@ class Box:
             mounts.append(f"{client}:/usr/bin/docker:ro")
         words = [word for mount in mounts for word in ("-v", mount)]
         words += [word for name, value in INDEX.items() for word in ("-e", f"{name}={value}")]
-        self._cid = _run(["docker", "run", "-d", "--hostname", "gpu-box", *RIGHTS, *words, IMAGE])
+        words += ["--network", self._network, "--hostname", self._hostname]
+        self._cid = _run(["docker", "run", "-d", *RIGHTS, *words, self._image])
         pid = _run(["docker", "inspect", "--format", "{{.State.Pid}}", self._cid])
         self._root = Path(f"/proc/{pid}/root")  # what is in the box, as seen from here
         until(
@@ -143,6 +154,11 @@ class Box:
             return body if status == 200 else None
 
         return json.loads(until(look, f"the manager answers to {path}"))
+
+    def address(self) -> str:
+        """Where it is on the network that this host's Engine gives its containers."""
+        words = ["docker", "inspect", "--format", "{{.NetworkSettings.IPAddress}}", self._cid]
+        return _run(words)
 
     def journal(self) -> str:
         """The last lines of the manager's."""
