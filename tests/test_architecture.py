@@ -71,6 +71,35 @@ def test_the_picture_fits_a_terminal() -> None:
     assert max(map(len, picture[1].splitlines())) <= 80
 
 
+DRAWINGS = PAGE.partition("## The picture")[2].partition("\n| room |")[0].split("```")[1:4:2]
+ROOMS = re.findall(r"^\| `(\w+/)` \|", PAGE, re.MULTILINE)
+
+
+def in_drawing(text: str) -> set[str]:
+    """The folders and files in a drawing; of a box the lines below each other are one."""
+    return set(re.findall(r"\b[a-z_]+/(?:[a-z_]+(?:\.(?:py|sh))?)?", text))
+
+
+def test_both_drawings_have_every_room_of_the_package_and_none_that_is_not_there() -> None:
+    rooms = {f"{path.name}/" for path in PACKAGE.iterdir() if any(path.glob("*.py"))}
+    assert rooms == {room for room in ROOMS if room != "agents/"}
+    assert [drawing.splitlines()[0] for drawing in DRAWINGS] == ["", "mermaid"]
+    for drawing in DRAWINGS:
+        names = in_drawing(drawing)
+        assert {f"{name.partition('/')[0]}/" for name in names} >= set(ROOMS)
+        places = (
+            [root / f"{name}{end}" for root in (PACKAGE, ROOT) for end in ("", ".py")]
+            for name in names
+        )
+        assert all(any(place.exists() for place in those) for those in places), names
+
+
+def test_both_drawings_have_the_same_files_of_the_loop() -> None:
+    ascii_names, browser_names = map(in_drawing, DRAWINGS)
+    loop = {"service/loop.py", "core/machine.py"}
+    assert loop <= ascii_names & browser_names
+
+
 @pytest.mark.parametrize("text", [PAGE, CONTRIBUTING], ids=["architecture", "contributing"])
 def test_every_file_that_is_named_is_there(text: str) -> None:
     names = named(text)

@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mayfly.core.facts import AgentExited, AgentOpened
+from mayfly.core.gpu_checks import CHECKS
 from mayfly.core.gpu_metering import Throttle
 from mayfly.core.leases import Gpu
 from mayfly.core.memory import Agent, Memory
@@ -367,6 +368,20 @@ def test_the_page_has_each_alert_with_how_much_it_matters() -> None:
     rules = re.findall(r"- alert: (\w+)\n(?:.*\n)*? +severity: (\w+)", ALERTS)
     assert sorted(told) == sorted(rules)
     assert f"SUCCESS: {len(rules)} rules found" in page
+
+
+TROUBLE = (ROOT / "docs/how-to/troubleshooting.md").read_text()
+
+
+def test_each_runbook_is_a_section_of_the_page_on_what_may_be_wrong() -> None:
+    links = re.findall(r'runbook_url: "docs/how-to/troubleshooting.md#(.*)"', ALERTS)
+    ownless = [link for link in links if link != "{{ $labels.code }}"]
+    assert len(links) == ALERTS.count("- alert:") > len(ownless) > 5
+    assert [link for link in ownless if f'<a id="{link}"></a>' not in TROUBLE] == []
+
+
+def test_each_code_of_a_gpu_check_that_the_dashboard_links_is_a_section_too() -> None:
+    assert [code for code in CHECKS if f'<a id="{code}"></a>' not in TROUBLE] == []
 
 
 @pytest.mark.fetched

@@ -28,9 +28,9 @@ name = "cpu"
 slots = 2
 network = "none"
 [[pool]]
-name = "none"
+name = "torch"
 slots = 1
-image = "lab/nobody-has-built-it:1"
+image = "lab/torch:2.9"
 network = "none"
 """
 

@@ -83,7 +83,7 @@ def test_what_it_shows_is_what_the_manager_does(seen: Prometheus) -> None:
     assert shown("Busy share by pool")["gpu::"] == 1
     assert shown("GPU at work by pool") == {"gpu::": pytest.approx(0.83)}
     assert shown("Slots by phase")["::busy"] == 2
-    assert shown("Conditions")["none:slot.held:"] == 1
+    assert shown("Conditions")["torch:slot.held:"] == 1
 
 
 def test_an_alert_fires_for_a_pool_whose_image_nobody_has_built(prometheus: Prometheus) -> None:
@@ -95,7 +95,7 @@ def test_an_alert_fires_for_a_pool_whose_image_nobody_has_built(prometheus: Prom
         ],
         "the alert for the held slot fires",
     )
-    assert alert["labels"]["pool"] == "none"
+    assert alert["labels"]["pool"] == "torch"
     assert alert["annotations"]["runbook_url"].endswith("/troubleshooting.md#slot.held")
     for silent in ("MayflyDown", "MayflyEngineDown", "MayflyLoopStale", "MayflyConfigRejected"):
         assert prometheus.firing(silent) == [], silent
