@@ -15,6 +15,7 @@
 # set
 #
 #   _work        the directory that a job works in, which is a volume where its pool has `containers`, and then the job user's
+#   _lasts       in `take_files`: seconds after which the job is ended here, with or without a manager
 #   _patience    seconds after a TERM; what the job user still runs then, but for the client, is killed, so that the client can
 #                tell of its end
 #
@@ -23,6 +24,7 @@
 set -eu
 
 _patience=
+_lasts=
 _authority=/etc/mayfly/ca.pem # the pool's `ca`, where it has one
 
 # Finds out who the job runs as: MAYFLY_USER (NAME, UID or UID:GID; 1000), MAYFLY_GROUPS (numbers or names, by commas).
@@ -196,6 +198,34 @@ kill_steps() {
   done
 }
 
+# Starts what ends the job when its time is over, also where no manager is there to do it. It is root's, and made before the job
+# can have taken all processes: nobody in the job can stop or outlive it.
+limit_time() {
+  case $_lasts in
+    '' | *[!0-9]*) return 0 ;;
+  esac
+  end_in_time 3<&- 4<&- &
+}
+
+# The timer itself. A manager that lets the job go on writes into the witness how many seconds it may last in all.
+end_in_time() {
+  trap '' TERM INT QUIT HUP USR1 USR2
+  trap - EXIT
+  _slept=0
+  while [ "$_lasts" -gt "$_slept" ]; do
+    sleep "$((_lasts - _slept))" || break
+    _slept=$_lasts
+    if [ -r "$_witness/lasts" ]; then
+      read -r _later <"$_witness/lasts" || :
+      case $_later in
+        '' | *[!0-9]* | ??????????*) ;;
+        *) _lasts=$_later ;;
+      esac
+    fi
+  done
+  kill -s USR2 "$$"
+}
+
 # Once the client has ended: what it wrote is read to its last line.
 end_lines() {
   [ -n "$_reader" ] || return 0
@@ -246,6 +276,7 @@ launch() {
   [ -z "$_door" ] || await_door
   read_lines
   watch_steps
+  limit_time
   rm -rf "$_room/in" "$_room/frame" "$_room/lines" "$_room/patience"
   # A signal that came before there was a job to send it to: the job never starts.
   case $_stop in

@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.agents.container import Agent, archive, frame
+from tests.agents.container import Agent, archive, files, frame
 
 pytestmark = pytest.mark.engine
 
@@ -303,6 +303,24 @@ def test_a_job_that_ignores_every_signal_ends_by_usr2_with_an_account(
     at_gate.signal("USR2")
     assert at_gate.wait() == 137
     assert at_gate.note("exit") == "137 0"
+
+
+def test_a_reservation_s_job_that_stops_itself_is_ended_by_its_launcher_at_its_time(
+    at_gate: Agent,
+) -> None:
+    # Nobody in there can tell it otherwise: what the manager writes nobody else can.
+    script = "( echo 999 >/run/mayfly/w/lasts ) 2>/dev/null; kill -STOP $$"
+    at_gate.open(files(("sh", "-c", script)) | {"lasts": b"2\n"})
+    assert at_gate.wait() == 137
+    assert at_gate.note("exit") == "137 0"
+    assert at_gate.note("signals") == "KILL"
+
+
+def test_one_that_lasts_longer_by_its_manager_s_word_goes_on_until_then(at_gate: Agent) -> None:
+    (at_gate.witness / "lasts").write_text("4\n")
+    at_gate.open(files(("sh", "-c", "sleep 3; echo later; exit 5")) | {"lasts": b"1\n"})
+    assert at_gate.wait() == 5
+    assert "later\n" in at_gate.raw().decode()
 
 
 def test_daemons_that_a_job_leaves_behind_are_dead_before_its_end_is_told(at_gate: Agent) -> None:

@@ -19,6 +19,7 @@ from mayfly.core.facts import (
 )
 from mayfly.core.model import DoomReason, Generation, JobId, JobState, PoolName, SlotName
 from mayfly.core.requests import TellReservation
+from mayfly.core.reservation_words import conditions
 from mayfly.core.reservations import Reservation, Rooms, first_start, last_end, refused
 from mayfly.core.reserve_rules import ReserveRules
 from tests.core.reserved_days import (
@@ -290,6 +291,23 @@ def test_a_shell_whose_pool_is_gone_ends_with_its_reservation(by_itself: bool) -
     assert running(manager) == {"rest-0": ci}
 
 
+def test_one_whose_pool_is_gone_when_it_was_to_begin_is_over_with_its_time() -> None:
+    manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
+    mine = accepted(manager.reserves("gpu", 1001, HOUR, start=manager.now + HOUR))
+    manager.run()
+    manager.reconfigure(whole("rest", 1))
+    manager.pass_time(HOUR + 60.0)
+    (told,) = conditions(manager.memory, manager.desired, None, manager.now)
+    assert f"reservation {mine} of user1001 cannot begin" in told.text
+    assert told.fix is not None
+    assert told.fix.startswith(f"mayfly release {mine} ")
+    manager.pass_time(HOUR)
+    assert manager.memory.reservations == {}
+    (ended,) = [one for one in manager.journal if isinstance(one, ReservationEnded)]
+    assert "the configuration has no pool gpu" in ended.reason
+    assert mine not in manager.memory.jobs
+
+
 def test_who_had_less_of_the_pool_is_first_where_two_could_begin() -> None:
     manager = reserved_box(reservable(whole("gpu", 1), idle=0.0), gpus=ONE)
     greedy = manager.submit("gpu", uid=1)
@@ -408,7 +426,7 @@ def test_it_is_extended_as_far_as_its_pool_allows_and_nobody_else_has_reserved()
     manager.turn()
     assert manager.memory.reservations[mine].until == until
     (told,) = [one for one in manager.asked if isinstance(one, TellReservation)]
-    assert told.until == until, "its job, which would end by itself, learns of it"
+    assert told.seconds == 1.5 * HOUR, "its job, which would end by itself, learns of it"
     manager.run()
     far = manager.extends(mine, HOUR)
     assert isinstance(far, Refusal)

@@ -283,3 +283,15 @@ def test_the_spare_bytes_can_be_written_over_by_any_root(witnesses: Witnesses) -
     place = witnesses.make(G)
     assert (place / "spare").stat().st_mode & 0o777 == 0o666
     assert (place / "spare").read_bytes() == SPARE.encode()
+
+
+def test_how_long_a_job_lasts_is_written_over_whatever_lies_there(
+    witnesses: Witnesses, tmp_path: Path
+) -> None:
+    place = witnesses.make(G)
+    (tmp_path / "theirs").write_text("kept")
+    (place / "lasts").symlink_to(tmp_path / "theirs")
+    for text in ("90\n", "7215\n"):
+        witnesses.lasts(G, text)
+        assert (place / "lasts").read_text() == text
+    assert (tmp_path / "theirs").read_text() == "kept"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from mayfly.core.apply import apply
 from mayfly.core.commands import Payload
-from mayfly.core.facts import JobSubmitted
+from mayfly.core.facts import Fact, JobSubmitted, ReservationBegan, ReservationMade
 from mayfly.core.memory import Job
-from mayfly.core.model import JobId, PoolName, PoolSpec
+from mayfly.core.model import JobId, PoolName, PoolSpec, SlotName
+from mayfly.core.reservations import Reservation
+from mayfly.core.reserved_shell import GRACE, waiting
 from mayfly.edge.history import History
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.providers.local.provider import Local
@@ -72,3 +75,25 @@ def test_a_job_without_one_runs_in_its_agent(enrolled: Enrolled) -> None:
     words, variables = enrolled()
     assert words == ["train", "--lr", "1 e-3"]
     assert set(variables) == {"SEED=7", "LD_PRELOAD=/x.so", "MAYFLY_JOB=j1"}
+
+
+def test_a_reservation_s_job_is_ended_by_its_launcher_when_its_reservation_has_been_over(
+    tmp_path: Path,
+) -> None:
+    history = History(tmp_path)
+    mine = JobId("r1")
+    one = Reservation(*(mine, POOL.name, 1000, "ann", 1, 1, 1.0, 7200.0, 1.0))
+    told: list[Fact] = [
+        ReservationMade(1.0, one),
+        JobSubmitted(1.0, Job(mine, POOL.name, 1, 1.0, uid=1000)),
+        JobSubmitted(1.0, Job(JobId("j1"), POOL.name, 2, 1.0, uid=1000)),
+    ]
+    payloads = {mine: waiting(mine, 7200.0), JobId("j1"): Payload(("true",), {})}
+    history.commit(told, apply(history.load(), told), payloads)
+    # Cut short by whoever has reserved the time after it.
+    began = [ReservationBegan(2.0, mine, (SlotName("gpu-0"),), ("GPU-1",), time.time() + 600.0)]
+    history.commit(began, apply(history.load(), began), {})
+    local = Local(POOL, HistoryReader(tmp_path))
+    found = local.enrol(replace(agent(), job=mine), ()).files
+    assert 600 + GRACE - 60 <= int(found["lasts"]) <= 600 + GRACE + 1
+    assert "lasts" not in local.enrol(replace(agent(), job=JobId("j1")), ()).files

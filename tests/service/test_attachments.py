@@ -415,6 +415,23 @@ def test_who_was_let_in_is_recorded_before_anything_is_started(
     assert (first.to, first.is_slot, first.by.uid) == ("j1", False, os.getuid())
 
 
+def test_nobody_is_in_a_held_container_before_its_room_is_closed_to_them(
+    make: Callable[..., LetIn], door: Path
+) -> None:
+    inside = make()
+    answered = inside.answer
+
+    def held(command: Command) -> Answer:
+        answer = answered(command)
+        return replace(answer, body={**answer.body, "held": True, "job": "j1"})
+
+    inside.answer = held
+    assert Person(door, argv=["cat", "-"]).status == 101
+    calls = list(inside.engine.calls)
+    assert calls.index("exec_probe") < calls.index("execute")
+    assert inside.engine.probes[0] == ("/bin/chmod", "0700", "/run/mayfly")
+
+
 def test_a_job_that_is_frozen_for_what_it_prints_lets_one_in_when_it_runs_and_is_left_then(
     make: Callable[..., LetIn], door: Path, until: Until
 ) -> None:

@@ -172,7 +172,7 @@ class Stage:
             self.hands,
             Doors(home),
             SlurmKeeper(self.inbox.put),
-            ReservationTeller(engine, lambda _: None),
+            ReservationTeller(engine, lambda _: None, lambda *_: None),
         )
         self.loop = Loop(
             state,

@@ -152,7 +152,7 @@ class TellReservation:
 
     generation: Generation
     container: ContainerId
-    until: float
+    seconds: float  # that it lasts in all, from when its gate was opened
 
 
 Request: TypeAlias = (

@@ -55,7 +55,14 @@ def conditions(
     for one in memory.reservations.values():
         show = "mayfly reservations"
         if one.began is None:
-            if now - one.start > LATE:
+            if one.pool not in room.slots and one.start <= now:
+                text = (
+                    f"reservation {one.id} of {one.owner} cannot begin: the configuration has no pool "
+                    f"{one.pool} with GPUs"
+                )
+                fix = f"mayfly release {one.id}   # or configure the pool again"
+                yield Condition("reservation.waits", Severity.WARNING, text, fix, one.pool)
+            elif now - one.start > LATE:
                 text = (
                     f"reservation {one.id} of {one.owner} was to begin at {clock(one.start)}, and no slot of "
                     f"pool {one.pool} is free yet: jobs go on"

@@ -1,11 +1,14 @@
 """What the job of a reservation runs while its owner works beside it: it waits for the end, and tells of it.
 
 It ends by itself when the time is over, also while no manager runs; what a person has started beside it ends
-with it, as beside any job. A manager ends it at the same moment, and is the one who decides.
+with it, as beside any job. A manager ends it at the same moment, and is the one who decides. Whoever works
+there is this job's user, and may stop it: its launcher, which is root's, ends it some seconds later then.
+Time is what was slept, so that no clock that is set ends it early or late.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from mayfly.core.commands import Payload
@@ -13,7 +16,8 @@ from mayfly.core.reservations import WARNINGS
 
 UNTIL = "/tmp/.mayfly-reserved-until"  # noqa: S108  in the agent's own files: where an end is told that is later
 WAIT = rf"""
-end=$(($(date +%s) + $1))
+end=$1
+passed=0
 terminals=${{4:-/dev/pts}}
 told=
 say() {{
@@ -27,7 +31,7 @@ while :; do
   later=
   [ ! -r "$2" ] || read -r later <"$2" || :
   case $later in '' | *[!0-9]*) ;; *) [ "$later" -le "$end" ] || {{ end=$later; told=; }} ;; esac
-  left=$((end - $(date +%s)))
+  left=$((end - passed))
   [ "$left" -gt 0 ] || break
   for minutes in {" ".join(str(one) for one in sorted(WARNINGS))}; do
     if [ "$left" -le $((minutes * 60)) ]; then
@@ -38,7 +42,9 @@ while :; do
       break
     fi
   done
-  sleep "$((left < 5 ? left : 5))"
+  nap=$((left < 5 ? left : 5))
+  sleep "$nap"
+  passed=$((passed + nap))
 done
 say "this reservation is over"
 """
@@ -55,6 +61,16 @@ def shown(argv: Sequence[str]) -> Sequence[str]:
     return ("mayfly-reserved", argv[4]) if tuple(argv[1:3]) == ("-c", WAIT) else argv
 
 
-def told_later(until: float) -> tuple[str, ...]:
-    """The command by which it learns in its agent that it ends later."""
-    return ("/bin/sh", "-c", 'printf "%s\\n" "$1" >"$2"', "mayfly", str(int(until)), UNTIL)
+GRACE = (
+    15.0  # seconds after its end in which the job, or a manager, ends it before its launcher does
+)
+
+
+def lasts(seconds: float) -> str:
+    """So many seconds, and those after which its launcher ends it, as that reads them."""
+    return f"{max(1, math.ceil(seconds + GRACE))}\n"
+
+
+def told_later(seconds: float) -> tuple[str, ...]:
+    """The command by which it learns in its agent that it lasts so long in all."""
+    return ("/bin/sh", "-c", 'printf "%s\\n" "$1" >"$2"', "mayfly", str(int(seconds)), UNTIL)

@@ -367,6 +367,8 @@ def _why_over(memory: Memory, room: Rooms, one: Reservation, idle: float, now: f
         return f"nobody has used it for {idle / 60:.0f} min" if 0 < idle <= now - since else None
     if one.start > now:
         return None
+    if one.pool not in room.slots and now >= one.ends:
+        return f"its time is over, and the configuration has no pool {one.pool} with GPUs"
     known = memory.reservations.values()
     gone = now >= one.ends + PATIENCE or _end_if_begun(room, one, known, now) <= now
     return IN_VAIN if gone else None
@@ -377,7 +379,7 @@ def _dues(memory: Memory, one: Reservation, idle: float, now: float) -> list[flo
     if one.until is None:
         others = (other.since for other in memory.reservations.values())
         moments = (one.ends, *others)
-        return [one.ends + PATIENCE, *(moment - SHORTEST + MOMENT for moment in moments)]
+        return [one.ends, one.ends + PATIENCE, *(moment - SHORTEST + MOMENT for moment in moments)]
     found = [one.until]
     if (warning := next_warning(one, now)) is not None:
         found.append(warning)
@@ -418,4 +420,5 @@ def told_inside(facts: Iterable[Fact], memory: Memory) -> Iterator[TellReservati
         if one is None or agent is None or agent.container is None or agent.opened is None:
             continue
         if one.until is not None and one.until > agent.opened + one.seconds:
-            yield TellReservation(agent.generation, agent.container, one.until)
+            seconds = one.until - agent.opened
+            yield TellReservation(agent.generation, agent.container, seconds)

@@ -21,7 +21,13 @@ from mayfly.core.usage_report import Work
 from mayfly.core.workspace import Brought
 from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, check_version, translated
-from mayfly.edge.history_rows import JOB_COLUMNS, agent_from, remembered
+from mayfly.edge.history_rows import (
+    JOB_COLUMNS,
+    RESERVATIONS,
+    agent_from,
+    remembered,
+    reservation_from,
+)
 from mayfly.edge.history_work import works
 from mayfly.edge.veiled import unveiled
 
@@ -155,6 +161,11 @@ class HistoryReader:
         env, key = rows[0]
         found = json.loads(unveiled(env, key) if key is not None else env)
         return {str(name): str(value) for name, value in found.items()}
+
+    def reserved_until(self, job: JobId) -> float | None:
+        """When the reservation ends whose job that is; ``None``: it is none's, or it has not begun."""
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", (f"{RESERVATIONS}{job}",))
+        return reservation_from(json.loads(rows[0]["value"])).until if rows else None
 
     def brought(self, job: JobId) -> Brought | None:
         """What the job brings; ``None`` where it begins nowhere else than any other, or has ended."""

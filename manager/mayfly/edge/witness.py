@@ -29,6 +29,7 @@ from mayfly.edge.removal import remove_tree
 # Bytes of the file ``spare``, set aside for an account that a full disk would not take: the launcher writes
 # over them, all of them, and only where it cannot write ``exit``.
 HELD = "held"  # in a witness: the seconds for which a container that is started once more stays
+LASTS = "lasts"  # and of a reservation that was extended those after which its job is ended, in all
 SPARE = b" " * 32
 RECORD = 64 * 1024  # bytes of a record that are read
 SIGNS = 64  # lines of ``signs``, as the launcher bounds them; a job may have written more
@@ -106,16 +107,25 @@ class Witnesses:
         """Have the agent's gate stay shut when its container is started once more, and end after so many
         seconds by itself. ``Passing`` where the disk does not take it.
         """
-        place = self.path(generation) / HELD
+        self._write(generation, HELD, f"{max(1, math.ceil(seconds))}\n")
+
+    def _write(self, generation: Generation, name: str, text: str) -> None:
+        place = self.path(generation) / name
         try:
             # Whatever a job has put there: nothing of it is followed or kept.
             place.unlink(missing_ok=True)
             with os.fdopen(
                 os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w"
             ) as file:
-                file.write(f"{max(1, math.ceil(seconds))}\n")
+                file.write(text)
         except OSError as error:
             raise Passing(f"cannot write {place}: {error.strerror}") from error
+
+    def lasts(self, generation: Generation, text: str) -> None:
+        """Let its launcher end the agent's job later than it was told at its gate: after that in all.
+        ``Passing`` where the disk does not take it.
+        """
+        self._write(generation, LASTS, text)
 
     def user(self, generation: Generation) -> str | None:
         """As whom its job runs, ``UID:GID``; ``None`` where its launcher has not said, or says root

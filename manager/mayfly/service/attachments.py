@@ -20,6 +20,7 @@ from functools import partial
 from math import inf
 from typing import Protocol, TypeVar
 
+from mayfly.core.agent_plan import ROOM
 from mayfly.core.attaching import (
     MARK,
     PROTOCOL,
@@ -71,6 +72,7 @@ AGAIN = 0.1  # seconds between two tries to do something in such a one
 LEFT_AGAIN = 1.0  # seconds between two tries to end what an earlier manager has left
 STOPPING = 5.0  # seconds that a manager that stops waits for all of them
 HOME = "/opt/mayfly"
+CLOSES = ("/bin/chmod", "0700", ROOM)
 
 GONE = "the client went away"
 EXITED = "its process ended"
@@ -201,6 +203,9 @@ class Attachments:
         last = time.monotonic() + COMING_UP
         while True:
             try:
+                if variables:
+                    # Before a gate that was started once more keeps others from its room.
+                    self.engine.exec_probe(visitor[3], CLOSES, ENDING)
                 return _Attachment(self, *visitor, wanted, variables)
             except Passing:
                 if self.holds.of(visitor[2]) is None or time.monotonic() > last:

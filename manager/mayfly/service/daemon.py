@@ -230,7 +230,7 @@ def _run(
             ledger=ledger,
             requests=RequestHandler(
                 *(observer, witnesses, services, gpus, log, mounts, prober, doors, slurm),
-                ReservationTeller(engine, witnesses.user),
+                ReservationTeller(engine, witnesses.user, witnesses.lasts),
             ),
             workers=workers,
             commands=CommandHandler(

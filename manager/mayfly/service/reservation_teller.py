@@ -1,7 +1,8 @@
 """Has the job of a reservation learn in its agent that it ends later than it was begun for.
 
-A file in the agent says until when (``core/reserved_shell.py``). Where that fails it is tried again a minute
-later, as long as somebody works there; else the job ends at the time that it knows.
+A file in its witness, which nobody in there can write, says to its launcher how long it lasts in all; another
+in the agent says it to the job itself (``core/reserved_shell.py``). Where that fails it is tried again a
+minute later, as long as somebody works there; else the job ends at the time that it knows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from mayfly.core.model import Generation
 from mayfly.core.requests import TellReservation
-from mayfly.core.reserved_shell import told_later
+from mayfly.core.reserved_shell import lasts, told_later
 from mayfly.edge.faults import Fault
 from mayfly.edge.lasting_thread import begun
 from mayfly.engines.protocol import Engine
@@ -27,6 +28,7 @@ class ReservationTeller:
 
     engine: Engine
     user: Callable[[Generation], str | None]  # UID:GID; None: the launcher has not said
+    lasts: Callable[[Generation, str], None]  # has its launcher know
 
     def tell(self, request: TellReservation) -> None:
         """Have it written soon; nobody waits for it."""
@@ -34,7 +36,8 @@ class ReservationTeller:
 
     def _tell(self, request: TellReservation) -> None:
         with suppress(Fault):
+            self.lasts(request.generation, lasts(request.seconds))
             user = self.user(request.generation)
             if user is not None:
-                words = told_later(request.until)
+                words = told_later(request.seconds)
                 self.engine.exec_probe(request.container, words, SECONDS, user=user)

@@ -140,6 +140,7 @@ class SimulatedEngine:
         self.breaches: tuple[Breach, ...] = ()  # of isolation
         self.weights: dict[ContainerId, float] = {}  # of those whose weight was changed
         self.calls: list[str] = []  # what was asked, in order
+        self.probes: list[tuple[str, ...]] = []  # what was to be run inside
         # of each container, by path: what was put into it
         self.files: dict[ContainerId, dict[str, bytes]] = {}
 
@@ -500,6 +501,7 @@ class SimulatedEngine:
         """Nothing can be run inside: it says nothing and succeeds."""
         del timeout, user
         _named_in_full(argv)
+        self.probes.append(argv)
         self._asked("exec_probe")
         self._enterable(container, "running a command in")
         for execution in self.executions.get(container, []):

@@ -6,6 +6,7 @@ and no token; the roster is the queue, which the manager holds, so nothing here 
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from mayfly.core.model import (
     Traits,
 )
 from mayfly.core.outcomes import End, Outcome
+from mayfly.core.reserved_shell import lasts
 from mayfly.core.workspace import WORKSPACE, Brought, begun_there
 from mayfly.edge.faults import Refused
 from mayfly.edge.gate import words
@@ -84,13 +86,14 @@ class Local:
             environment = {}  # its container's: nothing of it changes what Docker's client does
         if brought is not None:
             argv = begun_there(argv, brought)
-        return Enrolment(
-            files={
-                "job.argv": words(argv),
-                "job.env": words(f"{key}={value}" for key, value in environment.items()),
-            },
-            brought=brought,
-        )
+        files = {
+            "job.argv": words(argv),
+            "job.env": words(f"{key}={value}" for key, value in environment.items()),
+        }
+        until = self._reader.reserved_until(JobId(str(agent.job)))
+        if until is not None:
+            files["lasts"] = lasts(until - time.time()).encode()
+        return Enrolment(files=files, brought=brought)
 
     def _brought(self, job: JobId) -> Brought:
         brought = self._reader.brought(job)
