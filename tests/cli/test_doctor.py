@@ -791,6 +791,16 @@ def test_a_fix_is_one_line_whatever_the_width_so_that_it_can_be_pasted() -> None
     assert all(len(line) <= 40 for line in lines if not line.startswith("    fix: "))
 
 
+def test_the_codes_to_read_on_of_are_named_at_the_end() -> None:
+    checks = [check for check in CHECKS if check.code in ("host.clock", "host.unit")]
+    found = results(Facts(clock=False, unit="not-found"), checks)
+    last = render_doctor.doctor(found, None, False)[-1]
+    assert last == "read on: mayfly help CODE, of host.clock, host.unit"
+    assert render_doctor.doctor(found[:1], None, False)[-1] == "read on: mayfly help host.clock"
+    rows: Any = render_doctor.document(found, "https://docs.lab.example/")["checks"]
+    assert rows[0]["anchor"] == ("https://docs.lab.example/how-to/troubleshooting.html#host.clock")
+
+
 def doctored(tmp_path: Path, host: str = "") -> dict[str, Any]:
     """What the command's ``--json`` says of a host with one pool."""
     config = tmp_path / "config.toml"

@@ -58,6 +58,7 @@ azure-0  azure     held   30m  GPU-8f2c  azure:cuda12.8  -         GPU-8f2c1111 
 azure-1  azure     idle   30m  2 GPUs    local:cpu       -         cordoned by alice, 2h00 left: driver update
 health: ERROR slot.held slot azure-0 is held: GPU-8f2c1111 has a pending row remap: reset the GPU
   fix: mayfly retry azure-0
+read on: mayfly help slot.held
 """  # noqa: E501  piped, a line is as long as it is
 
 SCREEN = """\
@@ -70,6 +71,7 @@ azure-1  azure     idle   30m  2 GPUs    local:cpu       -         cordoned by â
 health: ERROR slot.held slot azure-0 is held: GPU-8f2c1111 has a pending row
   remap: reset the GPU
   fix: mayfly retry azure-0
+read on: mayfly help slot.held
 """
 
 
@@ -109,7 +111,7 @@ def test_many_slots_with_one_cause_are_one_screen_and_no_name_is_cut(width: int 
     lines = render.status(MANY, NOW, width, False, 24)
     assert len(lines) <= 24
     whole = "\n".join(lines)
-    assert whole.count("slot.held") == 1
+    assert whole.count("ERROR slot.held") == 1
     assert "vision-h100-cuda128  56     56 held" in whole
     assert "cpu                  4      3 idle, 1 cooling" in whole
     assert any(line.startswith("cpu-3 ") for line in lines)

@@ -78,6 +78,7 @@ web = "127.0.0.1:9788"
 web_user_header = "X-Remote-User"
 web_trusted_proxies = ["www-data", "10.0.0.0/8"]
 web_boxes = { gpu2 = "https://gpu2.lab.example/" }
+docs = "https://docs.lab.example/mayfly"
 log_max_size = "5MiB"
 output_per_agent = "1MiB"
 output_total = "1GB"
@@ -242,6 +243,7 @@ def test_every_key_is_read_into_the_core_s_words(write: Write) -> None:
         web_user_header="X-Remote-User",
         web_trusted_proxies=("www-data", "10.0.0.0/8"),
         web_boxes={"gpu2": "https://gpu2.lab.example/"},
+        docs="https://docs.lab.example/mayfly",
         log_max_size=5 * 2**20,
         output_per_agent=2**20,
         output_total=10**9,

@@ -55,6 +55,8 @@ web_trusted_proxies = ["www-data", "10.0.0.7", "fd00::/64"]
         ("web_boxes = { b = 'https://ann:x@b' }", "must be the address of its page"),
         ("web_boxes = { b = 'https://b/?x=1' }", "must be the address of its page"),
         ("web_boxes = { b = 'https://b:99999' }", "must be the address of its page"),
+        ("docs = 'docs.lab'", "must be the address of a site"),
+        ("docs = 'javascript:alert(1)'", "must be the address of a site"),
         ("web_boxes = { b = 1 }", "must be the address of its page"),
         ("web = '127.0.0.1:9'\nweb_user_header = 'X User'", "must be a header's name"),
         ("web_trusted_proxies = ['www-data']", "is of no use without web"),

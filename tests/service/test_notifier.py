@@ -89,7 +89,8 @@ def test_a_webhook_gets_every_field_as_json(listener: Listener, tmp_path: Path) 
     assert call.json == {
         "schema": "mayfly.notice/1", "title": "box, pool gpu: slot.held", "kind": "began",
         "host": "box", "code": "slot.held", "severity": "error", "pool": "gpu", "slots": ["gpu-0"],
-        "text": f"{TEXT}\n\nNext: mayfly retry gpu-0", "condition": TEXT, "fix": "mayfly retry gpu-0",
+        "text": f"{TEXT}\n\nNext: mayfly retry gpu-0\nWhy: mayfly help slot.held", "condition": TEXT,
+        "fix": "mayfly retry gpu-0", "help": "mayfly help slot.held",
         "job": "", "name": "", "user": "", "state": "", "cause": "", "exit_code": None,
         "seconds": STANDS, "at": "1970-01-01T00:01:40.000Z",
     }  # fmt: skip
@@ -103,7 +104,7 @@ def test_ntfy_gets_its_topic_title_and_priority(listener: Listener) -> None:
     assert first.path == "/behind/a-proxy/"
     assert first.json == {
         "topic": "mayfly", "title": "box, pool gpu: slot.held", "priority": 5,
-        "message": f"{TEXT}\n\nNext: mayfly retry gpu-0",
+        "message": f"{TEXT}\n\nNext: mayfly retry gpu-0\nWhy: mayfly help slot.held",
     }  # fmt: skip
     assert (second.json["title"], second.json["priority"]) == ("bÖx: a test of Mayfly's notices", 3)
 

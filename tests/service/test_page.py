@@ -333,6 +333,21 @@ def test_who_is_no_user_here_or_named_twice_only_looks(anns: StandIn, serve: Ser
         assert "/cancel" not in page
 
 
+def test_a_condition_leads_to_where_its_code_is_explained(manager: StandIn, serve: Serve) -> None:
+    one = {"code": "slot.held", "severity": "error", "text": "held", "fix": "mayfly retry gpu-0"}
+    site = "https://docs.lab/how-to/troubleshooting.html#slot.held"
+    manager.publish(status(slot("gpu-0"), health=[{**one, "anchor": site}]))
+    assert f'<a href="{site}" rel="noreferrer">slot.held</a>' in serve().page()
+    manager.publish(
+        status(
+            slot("gpu-0"), health=[{**one, "anchor": "docs/how-to/troubleshooting.md#slot.held"}]
+        )
+    )
+    shown = serve().page()
+    assert "<code>mayfly help slot.held</code>" in shown
+    assert "troubleshooting" not in shown
+
+
 # -- live ------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mayfly.cli.table import table
+from mayfly.core import read_on
 from mayfly.core.exit_codes import signal_of
 from mayfly.core.plain_text import clean
 from mayfly.core.quantities import parse_time, spoken_age
@@ -19,6 +20,7 @@ from mayfly.core.quantities import parse_time, spoken_age
 Row = Mapping[str, Any]
 
 AGENTLESS = frozenset({"vacant", "cooling", "held"})
+WORRIES = ("error", "warning")  # severities of conditions that want somebody to act
 _COLOURS = {
     "idle": "32",
     "busy": "36",
@@ -174,7 +176,8 @@ def health(lines: Sequence[Row], width: int | None, colour: bool) -> list[str]:
         out += folded
         if fix := text(line.get("fix")):
             out += wrapped(f"  fix: {fix}", width, "       ")
-    return out
+    codes = [text(line.get("code")) for line in lines if text(line.get("severity")) in WORRIES]
+    return [*out, f"read on: {read_on.line_of(codes)}"] if codes else out
 
 
 def jobs(document: Row, now: float, width: int | None, colour: bool) -> list[str]:

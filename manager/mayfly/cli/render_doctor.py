@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from mayfly.cli.doctor import CheckResult, State
 from mayfly.cli.render import wrapped
+from mayfly.core import read_on
 from mayfly.core.plain_text import clean
 
 SIGNS = {State.OK: "✓", State.WARN: "!", State.FAIL: "✗", State.SKIP: "-"}
@@ -17,7 +18,9 @@ def doctor(found: Sequence[CheckResult], width: int | None, colour: bool) -> lis
     lines: list[str] = []
     for group in dict.fromkeys(result.check.group for result in found):
         lines += [group, *_group([r for r in found if r.check.group == group], width, colour), ""]
-    return [*lines, _sum(found)]
+    codes = [one.check.code for one in found if one.verdict.state in (State.FAIL, State.WARN)]
+    more = wrapped(f"read on: {read_on.line_with(codes)}", width, "  ") if codes else []
+    return [*lines, _sum(found), *more]
 
 
 def _group(found: Iterable[CheckResult], width: int | None, colour: bool) -> list[str]:
@@ -50,8 +53,8 @@ def _sum(found: Sequence[CheckResult]) -> str:
     return ", ".join(told)
 
 
-def document(found: Sequence[CheckResult]) -> dict[str, object]:
-    """The same for programs."""
+def document(found: Sequence[CheckResult], docs: str | None = None) -> dict[str, object]:
+    """The same for programs; ``docs``: where the pages are as a site."""
     return {
         "schema": "mayfly.doctor/1",
         "checks": [
@@ -63,6 +66,7 @@ def document(found: Sequence[CheckResult]) -> dict[str, object]:
                 "state": result.verdict.state,
                 "text": result.verdict.text,
                 "fix": result.verdict.fix or None,
+                "anchor": read_on.anchor(result.check.code, docs),
             }
             for result in found
         ],

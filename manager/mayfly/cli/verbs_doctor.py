@@ -85,7 +85,8 @@ def doctor(
         for one in found
     ]
     if as_json:
-        print_json(render_doctor.document(found))
+        known = facts.config.host.docs if facts.config is not None else None
+        print_json(render_doctor.document(found, known))
     else:
         for line in render_doctor.doctor(found, terminal_width(), colours()):
             print(line)

@@ -14,6 +14,7 @@ from string import Formatter
 from mayfly.core.model import Condition, Severity
 from mayfly.core.notice_targets import Target
 from mayfly.core.quantities import spoken_age
+from mayfly.core.read_on import line
 
 STANDS = 60.0  # seconds that a condition stands before it is told
 SETTLED = 300.0  # seconds without it after which it is told to be over
@@ -64,6 +65,7 @@ class Notice:
             "slots": ", ".join(self.slots),
             "text": self.text,
             "fix": self.fix,
+            "help": line(self.code) if self.code else "",
             "duration": spoken_age(self.seconds),
             "job": self.job,
             "name": self.name,
@@ -178,7 +180,7 @@ def wanted(target: Target, notice: Notice) -> bool:
 
 
 OWN: Mapping[Kind, tuple[str, str]] = {
-    Kind.BEGAN: ("{where}: {code}", "{text}\n\nNext: {fix}"),
+    Kind.BEGAN: ("{where}: {code}", "{text}\n\nNext: {fix}\nWhy: {help}"),
     Kind.ENDED: ("{where}: {code} is over", "It lasted {duration}: {text}"),
     Kind.JOB: ("{where}: job {job} {state}", "{text}"),
     Kind.RESERVATION: ("{where}: reservation {job} {state}", "{text}"),

@@ -610,6 +610,11 @@ class HostTable(Table):
         "web_boxes",
         'other boxes for the page, with the address of each one\'s page: `{ gpu2 = "https://gpu2.lab" }`',
     )
+    docs: Annotated[str, BeforeValidator(page_values.site)] | None = key(
+        model.HostSpec,
+        "docs",
+        'where these pages are as a site, "https://docs.lab.example/mayfly": conditions lead there',
+    )
     log_max_size: Size = key(model.HostSpec, "log_max_size", "the Engine's log of one container")
     output_per_agent: Size = key(
         model.HostSpec, "output_per_agent", "kept output of one agent; the oldest part goes first"

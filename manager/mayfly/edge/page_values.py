@@ -102,6 +102,16 @@ def boxes(value: object) -> object:
     return value
 
 
+def site(value: object) -> object:
+    """The address below which the docs are, as `make docs` builds them."""
+    if isinstance(value, str) and not _is_of_a_page(value):
+        raise ValueError(
+            f'{value!r} must be the address of a site, "https://docs.lab.example/mayfly", without a user, a '
+            "query or a fragment"
+        )
+    return value
+
+
 def _is_of_a_page(address: str) -> bool:
     if len(address) > ADDRESS_MAX or not address.isascii() or not address.isprintable():
         return False

@@ -28,6 +28,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.quantities import rfc3339, spoken_age
+from mayfly.core.read_on import anchor
 from mayfly.core.reservations import Reserved
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import (
@@ -98,6 +99,7 @@ def document(
                 "slots": list(line.slots),
                 "text": line.text,
                 "fix": line.fix,
+                "anchor": anchor(line.code, host.docs),
             }
             for line in health
         ],

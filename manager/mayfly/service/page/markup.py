@@ -2,7 +2,8 @@
 
 A text of a job, a service or a person may be anything (law 11, docs/architecture.md). So there is no way
 from a ``str`` to ``Html`` that does not take out what would act on its reader and escape the rest, and an
-address leads nowhere but to this page, less those of other boxes, which the configuration names.
+address leads nowhere but to this page, less those of other boxes and of the docs, which the configuration
+names.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mayfly.core.quantities import parse_time, rfc3339, spoken_age, written_duration
+from mayfly.core.read_on import line
 from mayfly.service.page import acts
 from mayfly.service.page.markup import NOTHING, Child, Html, el, join, link_elsewhere, safe_id
 from mayfly.service.page.other_boxes import OtherBox
@@ -137,6 +138,7 @@ def conditions(status: Row) -> Html:
             " ",
             str(one.get("text", "")),
             _typed(one.get("fix")),
+            _read_on(one),
             class_=f"condition {_word(one.get('severity'))}",
         )
         for one in found[:CONDITIONS]
@@ -514,6 +516,16 @@ def _base_name(path: str) -> str:
 
 def _typed(fix: object) -> Html | None:
     return el("pre", el("code", str(fix)), tabindex="0") if fix else None
+
+
+def _read_on(condition: Row) -> Html | None:
+    """Where the code is explained: a link where somebody said where the docs are, else what to type."""
+    code, place = str(condition.get("code") or ""), str(condition.get("anchor") or "")
+    if not code:
+        return None
+    link = place.startswith(("https://", "http://"))
+    more = link_elsewhere(code, place) if link else el("code", line(code))
+    return el("p", "Read on: ", more, class_="none")
 
 
 def _heading(name: str, count: int) -> Html:
