@@ -524,11 +524,12 @@ HOST_KEYS: dict[str, object] = {
     "web_trusted_proxies": ("127.0.0.1",),
     "idle": IdleSettings(command=("/bin/true",)),
     "web_boxes": {"gpu2": "http://gpu2.lab"},
+    "docs": "https://docs.lab",
     "notify": (Target("ops", webhook="http://board.lab"),),
 }
 READ_AGAIN = {
     *("gpu", "images_total", "history_days", "history_events", "fair_share_half_life"),
-    *("driver_branches", "gpu_checks"),
+    *("driver_branches", "gpu_checks", "docs"),
 }
 
 

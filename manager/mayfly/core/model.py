@@ -439,7 +439,8 @@ class HostSpec:
     web_boxes: Mapping[str, str] = field(
         default_factory=dict
     )  # addresses of other boxes' pages by name
-    docs: str | None = None  # where Mayfly's pages are as a site; None: nowhere that is known
+    # where Mayfly's pages are as a site; None: nowhere that is known
+    docs: str | None = field(default=None, metadata=LIVE)
     log_max_size: int = 10 * 1024 * 1024  # of the Engine's log of one container
     output_per_agent: int = 16 * 1024 * 1024  # of the kept output of one agent
     output_total: int = 2 * 1024 * 1024 * 1024  # of all kept output

@@ -46,7 +46,7 @@ from mayfly.engines.docker.faults import NoImage, no_such_network
 from mayfly.engines.docker.gate_socket import GateSocket
 from mayfly.engines.docker.gateway import clearing
 from mayfly.engines.docker.granting import grant_of
-from mayfly.engines.docker.lines import LINES
+from mayfly.engines.docker.lines import lines_at
 from mayfly.engines.docker.output import OutputKeeper
 from mayfly.engines.docker.quotas import wall
 from mayfly.engines.docker.sandbox import holder_plan, only_the_engines
@@ -88,8 +88,6 @@ class _Held:
 class DockerEngine(DockerClient):
     """One Docker Engine behind a unix socket, as ``engines.protocol.Engine``."""
 
-    lines = LINES
-
     def __init__(
         self,
         base_url: str,
@@ -100,6 +98,7 @@ class DockerEngine(DockerClient):
     ) -> None:
         """``parents``: the control groups of its agents; ``None``: this host's."""
         super().__init__(base_url, timeout=timeout)
+        self.lines = lines_at(base_url)
         self._gates: dict[Generation, GateSocket] = {}
         self._networks: set[str] = set()
         self._holders: dict[ContainerId, _Held] = {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+from shlex import quote
+
 from mayfly.core.admission.grant import LABEL_BELONGS
 from mayfly.core.model import EngineLines
 
@@ -17,3 +20,17 @@ LINES = EngineLines(
     "gives 256, of a range that is free on your network; then restart Docker when no job runs",
     clear=f"sudo docker ps -aq --filter label={LABEL_BELONGS}={{name}} | xargs -r sudo docker rm -fv",
 )
+
+# The Engine that `docker` asks where nobody says which.
+USUAL = frozenset({"unix:///var/run/docker.sock", "unix:///run/docker.sock"})
+
+
+def lines_at(address: str) -> EngineLines:
+    """The same for the Engine at that address: each line names it where it is not the usual one."""
+    if address in USUAL:
+        return LINES
+    named = f"docker -H {quote(address)} "
+    texts = {one.name: str(getattr(LINES, one.name)) for one in fields(LINES)}
+    return replace(
+        LINES, **{key: text.replace("sudo docker ", f"sudo {named}") for key, text in texts.items()}
+    )
