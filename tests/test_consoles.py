@@ -49,6 +49,10 @@ RUN = {
         )
         for number in (1, 3, 4, 5)
     },
+    "docs/reference/metrics.md": (
+        "tests/real/metrics/test_board.py",
+        "test_the_socket_shows_what_the_page_of_metrics_does",
+    ),
     "docs/how-to/quick-start.md": (
         "tests/pool/test_quick_start.py",
         "test_the_quick_start_is_what_is_typed_and_what_appears",

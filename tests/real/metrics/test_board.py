@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.harness import until
-from tests.pages import ROOT
+from tests.pages import ROOT, consoles
 from tests.prometheus import Prometheus
 from tests.real.metrics.conftest import MetricsLab
 
@@ -56,6 +56,23 @@ def test_every_query_of_the_dashboard_is_answered_and_shows_what_is_there(seen: 
     ]
     assert empty == []
     assert len(list(queries())) > 50
+
+
+QUESTIONS = re.findall(
+    r"^\| [^|]+\? \| `(.+)` \|$",
+    (ROOT / "docs/reference/metrics.md").read_text(),
+    re.MULTILINE,
+)
+
+
+def test_every_query_of_the_page_of_metrics_is_answered(seen: Prometheus) -> None:
+    assert len(QUESTIONS) == 11
+    empty = [query for query in QUESTIONS if not seen.series(query)]
+    # No token ends here, and each GPU that a slot has is at work.
+    assert [query.partition(" ")[0] for query in empty] == [
+        "mayfly_gpu_utilisation_ratio",
+        "mayfly_token_end_timestamp_seconds",
+    ]
 
 
 def test_its_variables_are_filled(seen: Prometheus) -> None:
@@ -115,6 +132,17 @@ def test_an_alert_fires_for_a_configuration_with_a_mistake_and_ends_with_it(
         lab.manager.config.write_text(good)
     manager.send_signal(signal.SIGHUP)
     until(lambda: not prometheus.firing("MayflyConfigRejected"), "the alert ends")
+
+
+def test_the_socket_shows_what_the_page_of_metrics_does(lab: MetricsLab) -> None:
+    """It has as many jobs queued as the page shows."""
+    (block,) = (one for one in consoles() if one.page == "docs/reference/metrics.md")
+    ((command, shown),) = block.typed
+    line = command.removeprefix("sudo ").replace(
+        "/run/mayfly/control.sock", str(lab.manager.socket)
+    )
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert {*shown} <= {*done.stdout.splitlines()}
 
 
 def test_the_metrics_of_a_manager_at_work_are_clean(lab: MetricsLab, folder: Path) -> None:
