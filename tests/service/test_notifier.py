@@ -280,6 +280,22 @@ def test_a_server_says_who_is_no_mailbox_and_what_it_does_not_take_now(
         deliver(to(port, "ops@lab.example"), said(to(port)))
 
 
+@pytest.mark.parametrize("framed", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+def test_a_webhook_that_says_yes_and_nothing_more_has_taken_it(framed: str) -> None:
+    def answer() -> None:
+        peer, _ = server.accept()
+        with peer:
+            peer.recv(65536)
+            peer.sendall(f"HTTP/1.1 200 OK\r\n{framed}\r\n\r\n".encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        target = Target("hook", webhook=f"http://127.0.0.1:{server.getsockname()[1]}/x", jobs="all")
+        deliver(target, said(target))
+        thread.join(30)
+
+
 def test_a_mailbox_that_is_none_costs_the_others_no_second_mail(
     tmp_path: Path, postbox: tuple[Postbox, int], until: Until, hurried: None
 ) -> None:

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -107,8 +107,10 @@ class Exchanges:
         data: bytes | None,
         timeout: float,
         interrupt: Interrupt | None = None,
+        unread: Collection[int] = (),
     ) -> Answer:
-        """Send a request and read its whole answer; ``NoAnswer`` where none comes.
+        """Send a request and read its whole answer; ``NoAnswer`` where none comes. With a status of
+        ``unread`` one that breaks off after its head, or whose body does not come, is an answer without one.
 
         ``timeout`` is for a piece of the answer, and ``CALL_TIMEOUT``, or ``timeout`` where that is longer,
         for all of it; ``interrupt`` may end it before.
@@ -119,11 +121,12 @@ class Exchanges:
                     interrupt.attach(deadline)
                     deadline.check()
                 try:
-                    answer = self._whole(method, url, headers, data, timeout)
+                    answer = self._whole(method, url, headers, data, timeout, unread)
                 except (requests.exceptions.RequestException, OSError):
                     deadline.check()
                     raise
-                deadline.check()
+                if answer.status not in unread:
+                    deadline.check()
                 return answer
         except requests.exceptions.ProxyError as error:
             raise NoAnswer(Trouble.PROXY, _reason(error)) from None
@@ -139,7 +142,13 @@ class Exchanges:
             raise NoAnswer(Trouble.BROKEN, _reason(error)) from None
 
     def _whole(
-        self, method: str, url: str, headers: Mapping[str, str], data: bytes | None, timeout: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        data: bytes | None,
+        timeout: float,
+        unread: Collection[int],
     ) -> Answer:
         proxies = self._proxies_for(url)
         secure = any(way.lower().startswith("https:") for way in (url, *proxies.values()))
@@ -154,12 +163,13 @@ class Exchanges:
             proxies=proxies,
         )
         with response:
-            content = bytearray()
-            for piece in response.iter_content(65536):
-                content += piece
-                if len(content) > LARGEST_REPLY:
-                    raise requests.exceptions.RequestException("a reply too large to read")
-        return Answer(response.status_code, CaseInsensitiveDict(response.headers), bytes(content))
+            try:
+                content = _content(response)
+            except (requests.exceptions.RequestException, OSError):
+                if response.status_code not in unread:
+                    raise
+                content = b""
+        return Answer(response.status_code, CaseInsensitiveDict(response.headers), content)
 
     def _session(self, secure: bool) -> requests.Session:
         """This thread's connections; nothing of the environment (such as a .netrc) speaks for us.
@@ -195,6 +205,15 @@ class Exchanges:
         if should_bypass_proxies(url, self._no_proxy or ""):
             return {}
         return {"http": self._proxy, "https": self._proxy}
+
+
+def _content(response: requests.Response) -> bytes:
+    content = bytearray()
+    for piece in response.iter_content(65536):
+        content += piece
+        if len(content) > LARGEST_REPLY:
+            raise requests.exceptions.RequestException("a reply too large to read")
+    return bytes(content)
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -301,9 +301,9 @@ class Web:
         ``path`` is below the base address, or a whole address of the same host. ``operation`` says
         what it is for, as in "list the runners". ``headers`` replace those of ``authorise``. A value
         of ``body`` or of ``form`` may be a ``Secret``. With a status of ``unread`` a body may be any
-        text that is no web page. Another thread may end it by ``interrupt``. Raises ``Refused`` where
-        a person must act, ``Passing`` for the rest; after a lost ``POST`` nobody knows whether it was
-        done.
+        text that is no web page, or not come. Another thread may end it by ``interrupt``. Raises ``Refused``
+        where a person must act, ``Passing`` for the rest; after a lost ``POST`` nobody knows whether it
+        was done.
         """
         url = self._url(path, query)
         self._admit(operation)
@@ -317,7 +317,7 @@ class Web:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         bound = READ_TIMEOUT if timeout is None else timeout
         reply = replace(
-            self._send(method, url, operation, sent, data, bound, interrupt),
+            self._send(method, url, operation, sent, data, bound, interrupt, unread),
             secrets=(
                 *secrets_in(sent, {*self._headers, *NO_SECRETS}),
                 *_secrets_of(body if form is None else form),
@@ -415,12 +415,14 @@ class Web:
         data: bytes | None,
         timeout: float,
         interrupt: Interrupt | None,
+        unread: Collection[int],
     ) -> ServiceReply:
         tries = 2 if method == "GET" else 1
         for attempt in range(1, tries + 1):
             began = self._clock()
             try:
-                answer = self._exchanges.make(method, url, headers, data, timeout, interrupt)
+                asked = (method, url, headers, data, timeout, interrupt, unread)
+                answer = self._exchanges.make(*asked)
             except NoAnswer as none:
                 self._count(operation, "unsent" if none.trouble is Trouble.UNSENDABLE else "lost")
                 stale, self._local.spoke = getattr(self._local, "spoke", False), False

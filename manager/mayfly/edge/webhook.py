@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from mayfly.edge import credentials
 from mayfly.edge.credentials import Secret
-from mayfly.edge.faults import Refused
+from mayfly.edge.faults import Passing, Refused
 from mayfly.edge.web import Web
 
 TAKEN = (200, 201, 202, 203, 204)
@@ -63,5 +63,8 @@ def post(
             unread=TAKEN,
             timeout=timeout,
         )
+    except Passing as fault:  # when that is, and whether it is, is its caller's to say
+        told = str(fault).removesuffix("; it is asked again")
+        raise Passing(told, fault.retry_after, unanswered=fault.unanswered) from fault
     finally:
         web.close()
