@@ -67,7 +67,13 @@ HOST = HostId("ours00000000")
 def plan_of(spec: SlotSpec, door: str | None = DOOR) -> AgentPlan:
     action = Prepare(AGENT, spec, str(spec.name), "a test wants it")
     return agent_plan(
-        action, host=HOST, witness="/w", log_max_size=1 << 20, door=door, agents=("lab/agent",)
+        action,
+        host=HOST,
+        witness="/w",
+        log_max_size=1 << 20,
+        door=door,
+        agents=("lab/agent",),
+        figures="/state/figures/1",
     )
 
 
@@ -92,6 +98,7 @@ def test_a_grant_says_what_the_agent_itself_has() -> None:
     assert [(one.target, one.source, one.read_only) for one in grant.mounts] == [
         ("/datasets/x", "/data", True),
         ("/c", "/cache", False),
+        ("/run/mayfly-job", "/state/figures/1", True),  # which its job's shell prints
     ]
     assert (grant.limits.memory, grant.limits.cpus, grant.limits.pids) == (1 << 30, 2.0, 100)
     assert grant.cgroup_parent == f"/mayfly/{AGENT}"

@@ -113,7 +113,12 @@ def test_jobs_of_a_pool_with_containers_run_in_their_images_by_the_agent_s_own_s
         "/builds:/builds",
         "/var/run/docker.sock:/var/run/docker.sock",
         "/cache",
+        "/run/mayfly-job:/run/mayfly-job:ro",  # what the lines of its log are
     ]
+    assert found["pre_build_script"].startswith(": mayfly: what this job runs on\n")
+    without = config_of(make(containers=True, job_lines=False).enrol(agent(), ()))
+    assert "pre_build_script" not in without
+    assert without["docker"]["volumes"] == docker["volumes"][:-1]
     assert docker["pull_policy"] == ["always"]
     assert not {"gpus", "image", "helper_image"} & set(docker)
 
@@ -131,7 +136,7 @@ def test_such_jobs_have_the_pool_s_gpus_mounts_variables_and_default_images(make
     found = config_of(provider.enrol(agent(), ()))
     docker = found["docker"]
     assert (docker["gpus"], docker["service_gpus"]) == ("all", "all")
-    assert docker["volumes"][2:] == ["/cache:/cache", "/datasets/net:/datasets/net"]
+    assert docker["volumes"][2:4] == ["/cache:/cache", "/datasets/net:/datasets/net"]
     assert (docker["image"], docker["helper_image"]) == ("python:3.12", "lab/helper:1")
     assert found["environment"] == ["DOCKER_BUILDKIT=0", "TZ=UTC", "NET=/datasets/net"]
 

@@ -6,6 +6,7 @@ makes the calls of GitHub's own one by one, the other does what its configuratio
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,6 +243,12 @@ target = "/clients"
             for line in ("/builds/", "hello", "CET", "docker", "made"):
                 assert line in jobs[well].log, jobs[well].log
             assert (jobs[plain].state, jobs[plain].exit_code) == ("failed", 3), jobs[plain].log
+            for job in (well, plain):
+                # (Each line begins with its time; the runner shows the script, too.)
+                lines = re.findall(r"^\S+ 01O (mayfly: .*)", jobs[job].log, re.MULTILINE)
+                assert lines, jobs[job].log
+                assert lines[0].startswith("mayfly: slot gl-0 of "), lines
+                assert re.fullmatch(r"mayfly: memory: [0-9]+ MiB at most, .*", lines[-1]), lines
             assert jobs[missing].failure == "runner_system_failure", jobs[missing].log
             rows = lab.manager.json("history")["agents"]
             told = [row["outcome"] for row in rows if row["slot"] == "gl-0" and row["opened"]]

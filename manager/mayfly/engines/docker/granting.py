@@ -26,13 +26,13 @@ from mayfly.core.agent_plan import (
     AgentPlan,
     Door,
 )
-from mayfly.core.model import CA_TARGET, DOOR_TARGET, FIGURES_TARGET, ContainerId, Ulimit
+from mayfly.core.model import CA_TARGET, DOOR_TARGET, ContainerId, Ulimit
 from mayfly.core.naming import shared_volume, work_volume
 from mayfly.engines.docker.container import device_requests
 from mayfly.engines.docker.values import ContainerPlan
 
-# What an agent mounts that is not its job's.
-OWN = frozenset({WITNESS_TARGET, DOOR_TARGET, FIGURES_TARGET, CA_TARGET})
+# What an agent mounts that is not its job's. (Its figures are: the job's shell prints them.)
+OWN = frozenset({WITNESS_TARGET, DOOR_TARGET, CA_TARGET})
 
 
 def grant_of(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from mayfly.core.contained_job import pools_variables
 from mayfly.core.model import DOOR_SOCKET, PoolSpec
+from mayfly.providers.gitlab import contained_lines
 from mayfly.providers.gitlab.settings import GitLabSettings
 
 BUILDS = "/builds"  # in the agent and in a job's containers alike
@@ -28,6 +29,8 @@ def keys(pool: PoolSpec, settings: GitLabSettings) -> dict[str, object]:
     volumes += [
         f"{mount.target}:{mount.target}" for mount in pool.mounts if mount.target != SHARED_CACHE
     ]
+    if pool.job_lines:
+        volumes.append(contained_lines.VOLUME)
     docker: dict[str, object] = {
         "host": f"unix://{DOOR_SOCKET}",
         "volumes": volumes,
@@ -50,4 +53,5 @@ def keys(pool: PoolSpec, settings: GitLabSettings) -> dict[str, object]:
         "builds_dir": BUILDS,
         "cache_dir": SHARED_CACHE,
         "docker": docker,
+        **(contained_lines.KEYS if pool.job_lines else {}),
     }
