@@ -53,7 +53,8 @@ def _told(document: Row, now: float) -> Iterator[str]:
         when = f"in {spoken_age(due - now)} at the earliest" if due > now else kept
         yield f"this host is paused by the {by} {when}"
     if document.get("failure"):
-        again = "" if document.get("stayed") else f" ({document.get('tries')} times in a row)"
+        tries = 0 if document.get("stayed") else int(document.get("tries") or 0)
+        again = f" ({tries} times in a row)" if tries > 1 else ""
         yield f"the last time: {render.text(document['failure'])}{again}"
     elif document.get("why"):
         yield f"the last time: {render.text(document['why'])}"

@@ -218,7 +218,7 @@ def conditions(watch: Watch, seen: Seen, now: float) -> list[Condition]:
     """What a person should know of it."""
     found = []
     if watch.stage in (Stage.CLOSING, Stage.PAUSING, Stage.AWAITED):
-        text = f"this host is about to be paused: no gate is opened ({watch.stage})"
+        text = "this host is about to be paused: no gate is opened"
         found.append(Condition("idle.closed", Severity.INFO, text, DOCTOR))
     elif watch.spent:
         found.append(
