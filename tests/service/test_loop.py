@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -21,6 +21,7 @@ from mayfly.core.commands import (
     Caller,
     Command,
     CordonSlots,
+    HoldJob,
     Payload,
     SubmitJob,
     UncordonSlots,
@@ -61,6 +62,7 @@ from mayfly.engines.protocol import StreamTurn
 from mayfly.engines.simulated.engine import SimulatedEngine
 from mayfly.providers.installed import load
 from mayfly.service.board import StatusBoard
+from mayfly.service.brake import AT_ONCE
 from mayfly.service.bugs import bug
 from mayfly.service.clock import Clock
 from mayfly.service.command_handler import CommandHandler
@@ -373,6 +375,19 @@ def test_who_is_answered_sees_what_came_of_it(stage: Stage) -> None:
         on.inbox.put(PendingCommand(UncordonSlots(ANN, (SlotName("p-0"),)), second))
         yield
         assert "disk.refused" in [line["code"] for line in second.seen["health"]]
+
+    stage.play(story)
+
+
+def test_who_holds_and_takes_that_back_without_end_is_told_to_wait(stage: Stage) -> None:
+    def story(on: Stage) -> Story:
+        on.look()
+        yield
+        by = replace(ANN, uid=1000, operator=False)
+        asked = [on.command(HoldJob(by, JobId("j1"), is_slot=False)) for _ in range(AT_ONCE + 1)]
+        yield
+        statuses = [one.reply.get_nowait().status for one in asked]
+        assert statuses == [404] * AT_ONCE + [429]
 
     stage.play(story)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from mayfly.core import machine, naming
 from mayfly.core.command_effects import effects
-from mayfly.core.command_result import CommandResult, Reread, Situation, refusal
+from mayfly.core.command_result import CommandResult, Reread, Situation, refusal, refused
 from mayfly.core.commands import (
     AttachAgent,
     CancelJobs,
@@ -43,11 +43,12 @@ from mayfly.core.notice import Judge
 from mayfly.core.state import State, scene_of
 from mayfly.core.submitting import Members
 from mayfly.edge.faults import Fault
+from mayfly.service.brake import Brake
 
 
 @dataclass(frozen=True, slots=True)
 class CommandHandler:
-    """Looks things up; changes nothing."""
+    """Looks things up; changes nothing but how often somebody has asked."""
 
     known_job: Callable[[JobId], bool]  # whether a job of that id was ever there, or is promised
     members: Callable[[str], Members]  # the job of that id, or those of that group, on disk
@@ -56,10 +57,13 @@ class CommandHandler:
     judge: Judge
     # of a user's tree and content, what is not kept of them
     unsent: Callable[[int, str | None, str | None], tuple[str, ...]] = lambda *_: ()
+    brake: Brake = field(default_factory=Brake)
 
     def result(self, command: Command, state: State, now: float, headline: str) -> CommandResult:
         """What the command comes to; ``state`` has all that was taken in before it."""
         at = Situation(state.config, state.desired, state.drafted, now, headline=headline)
+        if (braked := self.brake.stops(command, now)) is not None:
+            return refused(braked)
         try:
             return effects(command, self._looked_up(command, state, at))
         except Fault as fault:

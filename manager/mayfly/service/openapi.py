@@ -405,7 +405,7 @@ FAILURES: Mapping[int, tuple[str, ...]] = {
     411: ("bad_request",),
     413: ("bad_request", "too_much"),
     426: ("upgrade",),
-    429: ("queue_full",),
+    429: ("queue_full", "too_often"),
     431: ("bad_request",),
     500: ("bug",),
     503: ("starting", "busy", "unavailable", "no_disk"),
