@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 
 from mayfly.cli.troubleshooting import TYPED, codes_of, lines_of, sections
 from tests.command_lines import bare, parsed, simple
 from tests.fix_lines import GAP, Made, made
-from tests.pages import ROOT
+from tests.pages import ROOT, rows
 
 PAGE = ROOT / "docs/how-to/troubleshooting.md"
 MADE = made()
@@ -60,6 +61,14 @@ def test_a_section_shows_what_is_printed_and_what_to_type(code: str) -> None:
         )
 
 
+def typed() -> Iterator[tuple[str, str]]:
+    """What the page has one type, with where it stands."""
+    for code, said in sections().items():
+        yield from ((code, line) for name in (TYPED, "Next") for line in codes_of(said[name]))
+    for cells in rows("how-to/troubleshooting.md", "what you see"):
+        yield from ((cells[0], line) for line in codes_of(cells[2]) if len(cells) == 4)
+
+
 def test_what_the_page_types_at_mayfly_is_understood() -> None:
     import typer
 
@@ -67,18 +76,17 @@ def test_what_the_page_types_at_mayfly_is_understood() -> None:
 
     group = typer.main.get_command(app)
     tried = 0
-    for code, said in sections().items():
-        for line in (one for name in (TYPED, "Next") for one in codes_of(said[name])):
-            if line.startswith("#"):
-                continue
-            for words in map(bare, simple(line.partition("   #")[0])):
-                if words[:1] == ["mayfly"] and len(words) > 1:
-                    tried += 1
-                    try:
-                        parsed(group, words[1:])
-                    except Exception as error:
-                        raise AssertionError(f"{code}: {line}: {error}") from error
-    assert tried > 100
+    for where, line in typed():
+        if line.startswith("#"):
+            continue
+        for words in map(bare, simple(line.partition("   #")[0])):
+            if words[:1] == ["mayfly"] and len(words) > 1:
+                tried += 1
+                try:
+                    parsed(group, words[1:])
+                except Exception as error:
+                    raise AssertionError(f"{where}: {line}: {error}") from error
+    assert tried > 120
 
 
 def test_links_within_the_page_lead_to_sections_and_symptoms_to_each_that_has_no_code() -> None:

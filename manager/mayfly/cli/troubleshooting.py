@@ -28,7 +28,7 @@ def sections() -> dict[str, dict[str, str]]:
     """What the page says, by code: each item of a section, such as ``Why``, in Markdown."""
     text = (files("mayfly") / "data/troubleshooting.md").read_text(encoding="utf-8")
     return {
-        code: {name: " ".join(said.split()) for name, said in _ITEM.findall(body)}
+        code: {name: re.sub(r"\s*\n\s*", " ", said).strip() for name, said in _ITEM.findall(body)}
         for code, body in _SECTION.findall(text)
     }
 
@@ -46,7 +46,8 @@ def lines_of(code: str, width: int = 78) -> list[str]:
         if name == TYPED:
             lines += _typed(said)
         else:
-            told = _CODE.sub(lambda found: found[2].strip(), _unlinked(said))
+            told = _CODE.sub(lambda found: found[0].replace("``", ""), _unlinked(said))
+            told = told[:1].upper() + told[1:]
             lines += textwrap.wrap(
                 told,
                 width,
