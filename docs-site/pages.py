@@ -1,26 +1,36 @@
 """What MkDocs is told of the pages: their order is the index's, docs/README.md; those beside docs/ are pages.
 
-A page that the index does not name is in no order, and MkDocs, which is strict, then builds nothing.
+A page that the index does not name is in no order, and MkDocs, which is strict, then builds nothing. What a
+reader's browser wants beside the theme is in the folder that MAYFLY_DOCS_VENDORED names, and on the site
+then; a build that only checks has none.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+from mkdocs.utils import get_relative_url
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")
 INDEX = "README.md"
+VENDORED = os.environ.get("MAYFLY_DOCS_VENDORED", "")
+ASSETS = "assets/vendored"
+DRAWS = f"{ASSETS}/mermaid.min.js"
+CHOICE = f"{ASSETS}/choice.js"
+_ELSEWHERE = re.compile(r"https://unpkg\.com/[\w@./-]+")
 _HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[([^\]\[]+)\]\(((?!https?:|#)[^)\s]+)\)")
 _ROW = re.compile(r"^\| \[(.+?)\]\(([\w./-]+\.md)\)", re.MULTILINE)
 
 
 def on_config(config: Any) -> Any:
-    """The order of the pages."""
+    """The order of the pages, and what the search wants where the site is read from a folder."""
+    config.extra["polyfills"] = [f"{ASSETS}/iframe-worker.js"]
     text = _inside((ROOT / "docs" / INDEX).read_text(encoding="utf-8"))
     parts = _HEADING.split(text)[1:]
     sections: list[Any] = [{"Documentation": INDEX}]
@@ -42,7 +52,35 @@ def on_files(files: Files, config: Any) -> Files:
     """With the pages that are beside docs/."""
     for name in BESIDE:
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
+    if VENDORED:
+        for path in (*sorted(Path(VENDORED).iterdir()), ROOT / "docs-site/choice.js"):
+            place = f"{ASSETS}/{path.name}"
+            files.append(File.generated(config, place, abs_src_path=str(path)))
     return files
+
+
+def on_post_page(output: str, page: Any, **_: object) -> str:
+    """With what draws, where there is a drawing: before the theme's script, which else asks another host."""
+
+    def script(place: str) -> str:
+        return f'<script src="{get_relative_url(place, page.url)}"></script>'
+
+    top = get_relative_url(".", page.url)
+    choice = f'<script src="{top}/../versions.js"></script>{script(CHOICE)}'
+    output = output.replace(
+        "</body>", choice.replace("<script", f'<script data-versions="{top}/"', 1) + "</body>"
+    )
+    if 'class="mermaid"' in output:
+        at = output.rindex("<script", 0, output.index("assets/javascripts/bundle."))
+        output = output[:at] + script(DRAWS) + output[at:]
+    return output
+
+
+def on_post_build(config: Any) -> None:
+    """No address of another host is left in the theme's scripts: nobody asks one, not even by mistake."""
+    for path in Path(config.site_dir).glob("assets/javascripts/**/*.js"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(_ELSEWHERE.sub("", text), encoding="utf-8")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: object) -> str:

@@ -22,3 +22,9 @@ def test_its_first_two_commands_set_up_run_jobs_and_pass_the_tests() -> None:
 
 def test_it_counts_nothing_that_changes_with_each_commit() -> None:
     assert not re.findall(r"\d[\d,]* tests|\d+ (?:seconds|minutes)", TEXT)
+
+
+def test_each_of_its_links_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", TEXT)
+    assert len(links) > 15
+    assert [link for link in links if not (ROOT / link).is_file()] == []

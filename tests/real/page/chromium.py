@@ -50,6 +50,7 @@ class Chromium:
         )
         self._number = 0
         self.complaints: list[str] = []
+        self.asked: list[str] = []  # each address that was asked for anything
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.look(*DESK)
@@ -84,6 +85,8 @@ class Chromium:
         match told.get("method"):
             case "Runtime.exceptionThrown":
                 self.complaints.append(str(parameters["exceptionDetails"]))
+            case "Network.requestWillBeSent":
+                self.asked.append(str(parameters["request"]["url"]))
             case "Runtime.consoleAPICalled":
                 self.complaints.append(str(parameters["args"]))
             case "Log.entryAdded" if parameters["entry"]["level"] in ("error", "warning"):
