@@ -1,6 +1,6 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint docs bench soak coverage
+.PHONY: help venv wheel release image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint docs bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
@@ -15,7 +15,8 @@ help:
 	@echo 'make lint      ruff, mypy, shellcheck, hadolint'
 	@echo 'make docs      the pages as a site, into build/docs/site'
 	@echo 'make venv      .venv with mayfly in it'
-	@echo 'make wheel     the package, into dist/'
+	@echo 'make wheel     the package and its source archive, into dist/'
+	@echo 'make release   all that a release is, of the tag that is checked out'
 	@echo 'make image     the agent image mayfly/local:cpu'
 	@echo 'make manager-image  the manager as an image, for a cluster'
 
@@ -24,6 +25,10 @@ venv:
 
 wheel:
 	@scripts/wheel
+
+# Publishes nothing. CONTRIBUTING.md has the list of what to do before and after.
+release:
+	@scripts/release
 
 image:
 	@scripts/image
@@ -63,7 +68,7 @@ coverage:
 lint:
 	@scripts/lint
 
-# Fails on a dead link and on a page that docs/README.md does not name.
+# Fails on a dead link and on a page that docs/README.md does not name. VERSION=0.1: beside the versions that are there.
 docs:
 	@scripts/docs
 
