@@ -34,7 +34,7 @@ from mayfly.edge.pipeline_file import DefaultsTable, FileTable, JobTable
 from mayfly.providers.configuration import schema
 from mayfly.service import openapi
 from mayfly.service.control import Control
-from tests import seen
+from tests import compatibility, event_texts, seen
 from tests.service.exposition import begun
 
 DOCS = Path(__file__).parents[1] / "docs" / "reference"
@@ -76,6 +76,8 @@ def sections() -> dict[tuple[str, str], str]:
     found["gpu-checks.md", "checks"] = "\n".join(_gpu_checks())
     found["gpu-checks.md", "xids"] = "\n".join(_xids())
     found["metrics.md", "metrics"] = "\n".join(_metrics())
+    found["events.md", "facts"] = "\n".join(event_texts.of_facts())
+    found["events.md", "log"] = "\n".join(event_texts.of_the_log())
     return found
 
 
@@ -99,6 +101,7 @@ def write() -> None:
             path.read_text().replace(f"{before}{now}{after}", f"{before}\n{text}\n{after}")
         )
     (DOCS / "openapi.json").write_text(openapi_text())
+    compatibility.write()
 
 
 def _between(name: str) -> re.Pattern[str]:
