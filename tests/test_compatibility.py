@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from mayfly.core.events import EVENTS
+from mayfly.core.facts import event_name
 from mayfly.core.model import JobId
 from mayfly.edge.faults import Refused
 from mayfly.edge.history import History
 from mayfly.edge.history_file import FILE_NAME, MIGRATIONS, SCHEMA_VERSION
 from mayfly.edge.history_reader import HistoryReader
-from tests import compatibility
+from tests import compatibility, event_texts
 
 NOW = compatibility.promised()
 KEPT = compatibility.kept()
@@ -50,6 +52,21 @@ def test_each_kind_has_names() -> None:
     assert len(NOW["config keys"]) > 150
     assert len(NOW["events"]) > 200
     assert "host.state_dir" in {name.lower() for name in NOW["config keys"]}
+
+
+def test_each_event_and_field_says_what_it_is() -> None:
+    of_facts = {event_name(kind.__new__(kind)) for kind in event_texts.facts()}
+    mute = EVENTS.keys() - of_facts - event_texts.WHEN.keys()
+    assert not mute, f"say in WHEN of tests/event_texts.py when they are logged: {sorted(mute)}"
+    assert event_texts.WHEN.keys() <= event_texts.logged().keys(), "nothing logs it any more"
+    rows = event_texts.shown()
+    bare = [
+        f"{kind.__name__}.{field}"
+        for kind in event_texts.facts()
+        for field in rows[event_name(kind.__new__(kind))]
+        if field not in event_texts.COMMON and not event_texts.described(kind, field)
+    ]
+    assert not bare, f"write a comment beside them in core/facts.py: {bare}"
 
 
 # -- state on disk -----------------------------------------------------------------------------------

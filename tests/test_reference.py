@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from mayfly.core import command_effects, model
-from mayfly.core.events import EVENTS
-from mayfly.core.facts import event_name
 from mayfly.core.gpu_selection import GpuSelection
 from mayfly.core.idle_settings import IdleSettings
 from mayfly.edge import http_connection, unix_http
@@ -25,7 +23,7 @@ from mayfly.providers.gitlab.settings import GitLabSettings
 from mayfly.providers.installed import packages
 from mayfly.service import control, openapi
 from mayfly.service.openapi import FAILURES
-from tests import event_texts, reference
+from tests import reference
 
 SECTIONS = reference.sections()
 
@@ -157,9 +155,3 @@ def test_the_documents_in_the_page_have_the_keys_that_are_printed() -> None:
     page = (reference.DOCS / "cli.md").read_text()
     for key in control.JOB_KEYS:
         assert f"`{key}`" in page
-
-
-def test_each_event_that_is_no_fact_says_when_it_is_logged() -> None:
-    of_facts = {event_name(kind.__new__(kind)) for kind in event_texts.facts()}
-    assert EVENTS.keys() - of_facts == event_texts.WHEN.keys()
-    assert event_texts.logged().keys() == event_texts.WHEN.keys()
