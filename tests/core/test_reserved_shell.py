@@ -62,10 +62,10 @@ def test_one_of_ten_minutes_is_told_of_five(desk: Path) -> None:
 def test_an_end_that_is_later_is_known_from_the_file_and_one_that_is_earlier_is_not(
     desk: Path,
 ) -> None:
-    *words, _ = told_later(900.9)
+    *words, _ = told_later(900.1)
     subprocess.run([*words, str(desk / "until")], check=True)
     ran(desk, 600.0)
-    assert (desk / "clock").read_text() == "1900\n"
+    assert (desk / "clock").read_text() == "1901\n", "and not before it"
     for wrong in ("100", "later", ""):
         (desk / "clock").write_text("1000\n")
         (desk / "until").write_text(f"{wrong}\n")

@@ -52,7 +52,7 @@ say "this reservation is over"
 
 def waiting(reservation: str, seconds: float) -> Payload:
     """What the job of that id runs for so long."""
-    argv = ("/bin/sh", "-c", WAIT, "mayfly-reserved", str(int(seconds)), UNTIL, reservation)
+    argv = ("/bin/sh", "-c", WAIT, "mayfly-reserved", str(math.ceil(seconds)), UNTIL, reservation)
     return Payload(argv, {"MAYFLY_RESERVATION": reservation})
 
 
@@ -73,4 +73,4 @@ def lasts(seconds: float) -> str:
 
 def told_later(seconds: float) -> tuple[str, ...]:
     """The command by which it learns in its agent that it lasts so long in all."""
-    return ("/bin/sh", "-c", 'printf "%s\\n" "$1" >"$2"', "mayfly", str(int(seconds)), UNTIL)
+    return ("/bin/sh", "-c", 'printf "%s\\n" "$1" >"$2"', "mayfly", str(math.ceil(seconds)), UNTIL)
