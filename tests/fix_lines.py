@@ -71,7 +71,7 @@ def _engine_lines() -> dict[str, tuple[str, ...]]:
 
 
 # What the doctor's facts call some of them.
-OF_FACTS = {"engine_addresses": "addresses", "engine_look": "status"}
+OF_FACTS = {"engine_addresses": "addresses", "engine_look": "status", "engine_room": "room"}
 LINES = {one.name for one in fields(EngineLines)} - {"between"}
 
 

@@ -50,9 +50,12 @@ from mayfly.core.model import (
 )
 from mayfly.core.mounts import Source
 from mayfly.edge.catalogue import catalogue
+from mayfly.edge.cluster import Cluster
 from mayfly.edge.faults import Passing
 from mayfly.edge.room import Room
 from mayfly.engines.docker.about import engine_facts
+from mayfly.engines.docker.lines import lines_at
+from mayfly.engines.kubernetes.lines import lines_of
 from mayfly.engines.protocol import Engine, EngineFacts, ImageFacts
 from tests import copies
 from tests.engine.go_between import GoBetween
@@ -789,6 +792,17 @@ def test_a_fix_is_one_line_whatever_the_width_so_that_it_can_be_pasted() -> None
     lines = render_doctor.doctor(results(ROWS[1][0]), 40, False)
     assert [line for line in lines if line.endswith("credentials/azure-pat")]
     assert all(len(line) <= 40 for line in lines if not line.startswith("    fix: "))
+
+
+def test_a_full_disk_is_looked_at_with_what_the_engine_has_for_that() -> None:
+    checks = [check for check in CHECKS if check.code == "host.disk"]
+    full = Facts(rooms=(Room("/d", 1, 500 * GIB),))
+    cluster = replace(full, engine_room=lines_of(Cluster()).room)
+    docker = replace(full, engine_room=lines_at("unix:///var/run/docker.sock").room)
+    assert [one.verdict.fix for one in results(cluster, checks)] == ["df -h /d"]
+    assert [one.verdict.fix for one in results(docker, checks)] == [
+        "df -h /d; sudo docker system df"
+    ]
 
 
 def test_the_codes_to_read_on_of_are_named_at_the_end() -> None:

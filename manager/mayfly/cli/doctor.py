@@ -99,6 +99,7 @@ class Facts:
     engine: EngineFacts | None = None
     engine_problem: str = ""
     engine_addresses: str = EngineLines().addresses
+    engine_room: str = EngineLines().room
     engine_look: str = "sudo systemctl status docker"  # where it does not answer
     findings: tuple[Finding, ...] = ()  # of the engine's own
     strangers: tuple[str, ...] = ()  # containers of another Mayfly on this Engine
@@ -900,7 +901,7 @@ def _disk(facts: Facts) -> Iterator[Verdict]:
     if not facts.rooms:
         yield skip("neither state directory nor Engine can be looked at")
     for room in facts.rooms:
-        look = room.fix(f"df -h {quote(room.path)}; sudo docker system df")
+        look = room.fix(facts.engine_room.replace("{name}", quote(room.path)))
         yield fail(room.text, look) if room.low else ok(room.text)
 
 

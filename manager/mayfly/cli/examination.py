@@ -134,7 +134,10 @@ def _engine(facts: Facts, config: Config) -> Facts:
     try:
         with _asked_sanely(config) as engine:
             facts = replace(
-                facts, engine_look=engine.lines.status, engine_addresses=engine.lines.addresses
+                facts,
+                engine_look=engine.lines.status,
+                engine_addresses=engine.lines.addresses,
+                engine_room=engine.lines.room,
             )
             info = engine.facts()
             findings = engine.examine()
