@@ -28,7 +28,7 @@ HEADINGS = ["SLOT", "PROVIDER", "PHASE", "FOR", "GPU", "IMAGE", "JOB", "NOTE"]
 # What a page may call beside mayfly and what is of this checkout.
 OTHERS = {
     *("curl", "cut", "docker", "echo", "export", "git", "grep", "install", "journalctl", "ln"),
-    *("cd", "gunzip", "gzip", "mkdir"),
+    *("ansible-playbook", "cd", "gunzip", "gzip", "mkdir", "ssh-keygen", "ssh-keyscan"),
     *("base64", "cmp", "cp", "helm", "kubectl", "nvidia-smi", "pipx", "rm", "sleep"),
     *("python3", "ssh", "ssh-add", "systemctl", "usermod", "uv", "/opt/mayfly/bin/pip"),
     *("apt-get", "promtool", "sed"),
