@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 from mayfly.cli import ssh_socket
 from mayfly.cli.box_completion import complete_box
 from mayfly.cli.box_names import boxes_in, parted
+from mayfly.cli.client import PACE, Client, connected
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.command_refusal import Refusal
 from mayfly.core.commands import CancelJobs, Command, SubmitJob
@@ -428,6 +432,24 @@ def test_one_box_alone_that_answers_rubbish_is_a_sentence_to_each_verb(
     assert said.code == 1
     assert "mayfly: b: its answer is not understood (" in said.err
     assert said.err.endswith("  ssh b mayfly --version\n")
+
+
+def test_one_that_does_not_wait_as_it_is_asked_to_is_not_asked_all_the_time(
+    managers: dict[str, StandIn],
+) -> None:
+    asked: list[float] = []
+
+    def reached(timeout: float) -> socket.socket:
+        asked.append(time.monotonic())
+        return connected(str(managers["b"].path), timeout)
+
+    stranger = Client("--host b", connect=reached)
+    for _ in range(3):
+        stranger.get("/v1/status", {"after": 0, "wait": 60})  # it has one at once
+    stranger.get("/v1/status")
+    between = [later - sooner for sooner, later in pairwise(asked)]
+    assert len(between) == 3
+    assert all(one >= PACE * 0.9 for one in between[:2]), between
 
 
 def test_where_none_answers_it_exits_as_each_of_them_would(asked: Asked, ssh: FakeSsh) -> None:

@@ -31,10 +31,13 @@ SECONDS = 40.0  # above the 30 s after which the manager gives up on its loop
 BUSY = 503  # the status of an answer of a manager that has no place, or no status yet
 SWITCHING = 101  # the status of an answer after which another protocol goes on
 PATIENCE = 60.0  # how long a place is tried for
+PACE = 0.5  # seconds at least between two questions that are to wait, to one that is a stranger
 FRAME = struct.Struct(">BxxxIQ")  # stream, length, timestamp: see docs/reference/control-socket.md
 FRAME_MAX = 16 * 1024 * 1024  # bytes of one; what an Engine sends at once is a thousandth of it
 
 Document = dict[str, Any]
+
+_waited: dict[str, float] = {}  # when a stranger was asked last to wait for something, by its name
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class Client:
         """Read one document; where nobody more may ``wait`` for one, what there is after a while."""
         try:
             wait = float(str((query or {}).get("wait") or 0.0))
+            self._pace(query)
             patience = 0.0 if wait else self._patience
             seconds = self._seconds if timeout is None else timeout
             return self._json("GET", _with_query(path, query), None, seconds, patience)
@@ -133,6 +137,7 @@ class Client:
 
     def fetched(self, path: str, query: Mapping[str, object]) -> Generator[bytes, None, None]:
         """The pieces of a body as they come; none where there is nothing yet."""
+        self._pace(query)
         response = self._answered("GET", _with_query(path, query), None, 100.0, 0.0)
         try:
             if response.status == 204:
@@ -153,6 +158,7 @@ class Client:
 
         ``Busy`` at once where nobody more may follow one.
         """
+        self._pace(query)
         patience = 0.0 if query.get("follow") else self._patience
         response = self._answered("GET", _with_query(path, query), None, timeout, patience)
         try:
@@ -258,6 +264,16 @@ class Client:
             response.close()
             raise _refusal(BUSY, busy)
         return response
+
+    def _pace(self, query: Mapping[str, object] | None) -> None:
+        """Wait where one that is a stranger has been asked to wait, and has not: each question is a login."""
+        if not self.elsewhere or not (query and (query.get("wait") or query.get("follow"))):
+            return
+        now = time.monotonic()
+        rest = _waited.get(self.path, now - PACE) + PACE - now
+        if rest > 0:
+            time.sleep(rest)
+        _waited[self.path] = time.monotonic()
 
     def _tell(self, busy: Busy) -> None:
         say, self._say = self._say, None

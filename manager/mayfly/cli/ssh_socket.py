@@ -107,7 +107,8 @@ class Box:
                 process.kill()
         if self._folder is None:
             return
-        with suppress(OSError, subprocess.TimeoutExpired):
+        # (Whoever presses ^C again has it sooner: a master without anybody ends by itself.)
+        with suppress(OSError, subprocess.TimeoutExpired, KeyboardInterrupt):
             subprocess.run(
                 (SSH, "-Oexit", *self._master(self._folder), "--", self.box),
                 stdin=subprocess.DEVNULL,
