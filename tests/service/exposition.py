@@ -73,8 +73,9 @@ def specs() -> tuple[SlotSpec, ...]:
 def state(memory: Memory | None = None) -> State:
     """A state in which something is known of everything that has a metric."""
     seen = WaitingJob("7", "build", NOW - 50, "", fits=True)
+    config = replace(CONFIG, host=replace(CONFIG.host, docs="https://docs.lab.example"))
     return replace(
-        begin(HostId("abc"), "run", CONFIG, memory or Memory(), Gpus(reading=READING), 0),
+        begin(HostId("abc"), "run", config, memory or Memory(), Gpus(reading=READING), 0),
         desired=Desired(specs()),
         survey=Survey({"mayfly/local:cpu": ImageSeen("sha256:1", "1", created=10.0)}),
         queues=Queues({GITHUB.name: Queue(NOW, jobs=(seen,), seen=NOW - 5)}),

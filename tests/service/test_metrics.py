@@ -174,7 +174,7 @@ def test_how_long_a_job_was_queued_is_counted_once_and_not_of_one_that_awaited_a
     """A job that is run again has waited once; what a job waits for another is no queue."""
     metrics = begun()
     for number, job in enumerate(
-        (queued(1), queued(2, started=40.0), queued(3, after=(JobId("j1"),))), start=1
+        (queued(1), queued(2, lost=1), queued(3, after=(JobId("j1"),))), start=1
     ):
         agent = Agent(
             *(Generation(f"g{number}"), SlotName("local-0"), job.pool, 1, "f", "i", (), 1.0),
@@ -374,7 +374,9 @@ TROUBLE = (ROOT / "docs/how-to/troubleshooting.md").read_text()
 
 
 def test_each_runbook_is_a_section_of_the_page_on_what_may_be_wrong() -> None:
-    links = re.findall(r'runbook_url: "docs/how-to/troubleshooting.md#(.*)"', ALERTS)
+    links = re.findall(
+        r"runbook_url: .*\}\}docs/how-to/troubleshooting\.md\{\{ end \}\}#(.*)'", ALERTS
+    )
     ownless = [link for link in links if link != "{{ $labels.code }}"]
     assert len(links) == ALERTS.count("- alert:") > len(ownless) > 5
     assert [link for link in ownless if f'<a id="{link}"></a>' not in TROUBLE] == []

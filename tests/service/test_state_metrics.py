@@ -13,7 +13,7 @@ from mayfly.core.reservations import Reservation
 from mayfly.core.state import State
 from mayfly.core.token_end import Credential
 from mayfly.core.waiting import Queue, Queues
-from tests.service.exposition import DEVICE, GITHUB, NOW, begun, queued, specs, state
+from tests.service.exposition import CONFIG, DEVICE, GITHUB, NOW, begun, queued, specs, state
 
 
 def value(known: State, name: str, **labels: str) -> float | None:
@@ -25,13 +25,24 @@ def test_the_longest_wait_is_of_a_job_that_could_run() -> None:
         queued(1),
         queued(3),
         queued(7, agent=Generation("g")),  # it runs
-        queued(8, awaits=(JobId("j1"),)),
-        queued(9, forsaken="what it awaited has failed"),
+        queued(8, after=(JobId("j1"),), awaits=(JobId("j1"),)),
+        queued(9, after=(JobId("j0"),)),  # that has ended a moment ago
+        queued(10, lost=1),  # it ran meanwhile
+        queued(11, forsaken="what it awaited has failed"),
     )
     known = state(Memory(jobs={job.id: job for job in jobs}))
     assert value(known, "jobs_longest_wait_seconds", pool="local") == 30.0
     assert value(known, "jobs_longest_wait_seconds", pool="gpu") == 0.0
     assert value(known, "jobs_longest_wait_seconds", pool="forge") is None
+
+
+def test_where_the_pages_are_is_told_where_that_is_configured() -> None:
+    url = "https://docs.lab.example/mayfly/how-to/troubleshooting.html"
+    known = state()
+    host = replace(known.config.host, docs="https://docs.lab.example/mayfly/")
+    told = replace(known, config=replace(known.config, host=host))
+    assert value(told, "docs_info", url=url) == 1
+    assert b"mayfly_docs_info{" not in begun(replace(known, config=CONFIG)).text()
 
 
 def test_what_waits_at_a_service_is_told_as_of_the_last_look_and_not_once_that_failed() -> None:

@@ -302,8 +302,8 @@ class Metrics:
         )
         self._queue_seconds = Histogram(
             "mayfly_job_queue_duration_seconds",
-            "From the submission of a job of the embedded queue to its start; of jobs that waited for "
-            "other jobs it is not counted.",
+            "From the submission of a job of the embedded queue to its start; not of jobs that waited for "
+            "other jobs or were run again.",
             ["pool"],
             buckets=QUEUE_BUCKETS,
             registry=self.registry,
@@ -483,7 +483,7 @@ class Metrics:
         if agent is None or agent.job is None:
             return
         job = before.jobs.get(agent.job)
-        if job is not None and job.started is None and not job.after:
+        if job is not None and not job.lost and not job.after:
             self._queue_seconds.labels(job.pool).observe(max(0.0, at - job.submitted))
 
     def _exited(self, agent: Agent | None, end: AgentExited) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from mayfly.core.model import Config, PoolName, SlotSpec
+from mayfly.core.read_on import anchor
 from mayfly.core.state import State
 
 
@@ -27,6 +28,7 @@ class StateCollector(Collector):
 
     def collect(self) -> Iterable[Metric]:
         state, now = self.state(), self.now()
+        yield _pages(state.config)
         yield _longest_wait(state, now)
         yield from _waiting_at_services(state, now)
         yield _reservations(state)
@@ -40,17 +42,33 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"mayfly_{name}", text, labels=labels)
 
 
+def _pages(config: Config) -> Metric:
+    """For alerts and dashboards to lead there."""
+    family = _gauge(
+        "docs_info",
+        "1 with the address of the page on what may be wrong, where host.docs says where the pages are.",
+        "url",
+    )
+    if config.host.docs is not None:
+        family.add_metric([anchor("", config.host.docs).removesuffix("#")], 1.0)
+    return family
+
+
 def _longest_wait(state: State, now: float) -> Metric:
-    """Of jobs that could run: not those that await others, or that nobody will run."""
+    """Of jobs that have waited since they were submitted, for a slot and for nothing else."""
     family = _gauge(
         "jobs_longest_wait_seconds",
         "Seconds for which the job has waited that has waited for longest in the pool's queue; 0: none does. "
-        "Jobs that wait for other jobs are not among them.",
+        "Jobs that wait or waited for other jobs, and those that are run again, are not among them.",
         "pool",
     )
     longest = {pool.name: 0.0 for pool in state.config.pools if pool.embedded}
     for job in state.memory.jobs.values():
-        if job.pool in longest and job.agent is None and not job.awaits and not job.forsaken:
+        if (
+            job.pool in longest
+            and job.agent is None
+            and not (job.after or job.lost or job.forsaken)
+        ):
             longest[job.pool] = max(longest[job.pool], now - job.submitted)
     for pool, seconds in longest.items():
         family.add_metric([pool], seconds)

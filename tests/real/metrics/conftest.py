@@ -15,6 +15,7 @@ from tests.fakes.nvml import Hardware
 from tests.pages import ROOT
 from tests.prometheus import Prometheus, free_port, programs
 
+DOCS = "https://docs.lab.example/mayfly"
 POOLS = """
 [[pool]]
 name = "gpu"
@@ -63,7 +64,9 @@ def lab(worker_engine: PrivateEngine, hardware: Hardware) -> Iterator[MetricsLab
     """Jobs of its have ended, run and wait."""
     NvidiaRuntime(worker_engine)
     address = f"127.0.0.1:{free_port()}"
-    with GpuManager(worker_engine.url, hardware, POOLS, f'metrics = "{address}"') as manager:
+    with GpuManager(
+        worker_engine.url, hardware, POOLS, f'metrics = "{address}"\ndocs = "{DOCS}"'
+    ) as manager:
         manager.start(wait="answer")
         for code in (0, 3):
             manager.ended(manager.queue("sh", "-c", f"exit {code}", pool="cpu"))

@@ -15,7 +15,7 @@ import pytest
 from tests.harness import until
 from tests.pages import ROOT, consoles
 from tests.prometheus import Prometheus
-from tests.real.metrics.conftest import MetricsLab
+from tests.real.metrics.conftest import DOCS, MetricsLab
 
 pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.timeout(600)]
 
@@ -113,7 +113,8 @@ def test_an_alert_fires_for_a_pool_whose_image_nobody_has_built(prometheus: Prom
         "the alert for the held slot fires",
     )
     assert alert["labels"]["pool"] == "torch"
-    assert alert["annotations"]["runbook_url"].endswith("/troubleshooting.md#slot.held")
+    runbook = f"{DOCS}/how-to/troubleshooting.html#slot.held"
+    assert alert["annotations"]["runbook_url"] == runbook
     for silent in ("MayflyDown", "MayflyEngineDown", "MayflyLoopStale", "MayflyConfigRejected"):
         assert prometheus.firing(silent) == [], silent
 
