@@ -62,7 +62,8 @@ class Prometheus:
         self._process.wait(30)
 
     def reload(self) -> None:
-        """Have it read its files again, as ``systemctl reload`` does."""
+        """Have it read its files again, as ``systemctl reload`` does; one that starts would end by that."""
+        until(lambda: self.get("status/runtimeinfo"), "Prometheus answers")
         self._process.send_signal(signal.SIGHUP)
 
     def get(self, path: str, **query: str) -> Any:

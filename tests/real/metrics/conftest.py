@@ -60,9 +60,10 @@ def hardware() -> Iterator[Hardware]:
 
 
 @pytest.fixture(scope="module")
-def lab(worker_engine: PrivateEngine, hardware: Hardware) -> Iterator[MetricsLab]:
+def lab(
+    worker_engine: PrivateEngine, runtime: NvidiaRuntime, hardware: Hardware
+) -> Iterator[MetricsLab]:
     """Jobs of its have ended, run and wait."""
-    NvidiaRuntime(worker_engine)
     address = f"127.0.0.1:{free_port()}"
     with GpuManager(
         worker_engine.url, hardware, POOLS, f'metrics = "{address}"\ndocs = "{DOCS}"'

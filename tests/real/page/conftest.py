@@ -42,12 +42,6 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def runtime(worker_engine: PrivateEngine) -> NvidiaRuntime:
-    """The stand-in of NVIDIA's runtime."""
-    return NvidiaRuntime(worker_engine)
-
-
 @pytest.fixture
 def lab(engine: PrivateEngine, runtime: NvidiaRuntime) -> Iterator[LabPage]:
     port = free_port()
