@@ -37,6 +37,7 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import Result
+from mayfly.core.reservations import Reservation
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.room import Room
 from mayfly.service import status
@@ -171,16 +172,18 @@ def test_no_series_says_when_another_was_made(metrics: Metrics) -> None:
 
 
 def test_how_long_a_job_was_queued_is_counted_once_and_not_of_one_that_awaited_another() -> None:
-    """A job that is run again has waited once; what a job waits for another is no queue."""
+    """A job that is run again has waited once; to wait for another job or for an hour is no queue."""
     metrics = begun()
-    for number, job in enumerate(
-        (queued(1), queued(2, lost=1), queued(3, after=(JobId("j1"),))), start=1
-    ):
+    shell = Reservation(JobId("j4"), PoolName("local"), 1, "ann", 1, 1, NOW, 60.0, 1.0)
+    jobs = (queued(1), queued(2, lost=1), queued(3, after=(JobId("j1"),)), queued(4))
+    for number, job in enumerate(jobs, start=1):
         agent = Agent(
             *(Generation(f"g{number}"), SlotName("local-0"), job.pool, 1, "f", "i", (), 1.0),
             job=job.id,
         )
-        before = Memory({agent.generation: agent}, jobs={job.id: job})
+        before = Memory(
+            {agent.generation: agent}, jobs={job.id: job}, reservations={shell.id: shell}
+        )
         metrics.facts([AgentOpened(NOW, agent.generation)], before, before)
     value = metrics.registry.get_sample_value
     assert value("mayfly_job_queue_duration_seconds_count", {"pool": "local"}) == 1

@@ -29,8 +29,11 @@ def test_the_longest_wait_is_of_a_job_that_could_run() -> None:
         queued(9, after=(JobId("j0"),)),  # that has ended a moment ago
         queued(10, lost=1),  # it ran meanwhile
         queued(11, forsaken="what it awaited has failed"),
+        queued(12),  # a shell that is to begin tonight
     )
-    known = state(Memory(jobs={job.id: job for job in jobs}))
+    shell = Reservation(JobId("j12"), PoolName("local"), 1, "ann", 1, 1, NOW + 60, 60.0, NOW)
+    memory = Memory(jobs={job.id: job for job in jobs}, reservations={shell.id: shell})
+    known = state(memory)
     assert value(known, "jobs_longest_wait_seconds", pool="local") == 30.0
     assert value(known, "jobs_longest_wait_seconds", pool="gpu") == 0.0
     assert value(known, "jobs_longest_wait_seconds", pool="forge") is None

@@ -59,6 +59,7 @@ from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_rep
 from mayfly.edge.room import Room
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.disk_metrics import DiskCollector
+from mayfly.service.state_metrics import waits_for_a_slot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -303,7 +304,7 @@ class Metrics:
         self._queue_seconds = Histogram(
             "mayfly_job_queue_duration_seconds",
             "From the submission of a job of the embedded queue to its start; not of jobs that waited for "
-            "other jobs or were run again.",
+            "other jobs, were run again, or are a reservation.",
             ["pool"],
             buckets=QUEUE_BUCKETS,
             registry=self.registry,
@@ -483,7 +484,7 @@ class Metrics:
         if agent is None or agent.job is None:
             return
         job = before.jobs.get(agent.job)
-        if job is not None and not job.lost and not job.after:
+        if job is not None and waits_for_a_slot(job, before):
             self._queue_seconds.labels(job.pool).observe(max(0.0, at - job.submitted))
 
     def _exited(self, agent: Agent | None, end: AgentExited) -> None:

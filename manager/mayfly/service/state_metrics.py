@@ -13,6 +13,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, PoolName, SlotSpec
 from mayfly.core.read_on import anchor
 from mayfly.core.state import State
@@ -54,21 +55,21 @@ def _pages(config: Config) -> Metric:
     return family
 
 
+def waits_for_a_slot(job: Job, memory: Memory) -> bool:
+    """Whether it has waited for that alone since it was submitted: no other job, no hour, no first run."""
+    return not (job.after or job.lost or job.forsaken or job.id in memory.reservations)
+
+
 def _longest_wait(state: State, now: float) -> Metric:
-    """Of jobs that have waited since they were submitted, for a slot and for nothing else."""
     family = _gauge(
         "jobs_longest_wait_seconds",
         "Seconds for which the job has waited that has waited for longest in the pool's queue; 0: none does. "
-        "Jobs that wait or waited for other jobs, and those that are run again, are not among them.",
+        "Not of jobs that waited for other jobs, are run again, or are a reservation.",
         "pool",
     )
     longest = {pool.name: 0.0 for pool in state.config.pools if pool.embedded}
     for job in state.memory.jobs.values():
-        if (
-            job.pool in longest
-            and job.agent is None
-            and not (job.after or job.lost or job.forsaken)
-        ):
+        if job.pool in longest and job.agent is None and waits_for_a_slot(job, state.memory):
             longest[job.pool] = max(longest[job.pool], now - job.submitted)
     for pool, seconds in longest.items():
         family.add_metric([pool], seconds)
