@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import io
 import json
@@ -183,7 +184,8 @@ def test_what_ran_is_lost_and_what_is_queued_waits_for_a_person(
     shares = other.rows("SELECT pool, uid, used FROM shares")
     assert [row[:2] for row in shares] == [("a", 7)]
     assert shares[0][2] != 10.0
-    # Another box: it takes nothing of the first for its own.
+    # Another box: it takes nothing of the first for its own, nor what a service gave that one.
+    assert not (other.state / "gitlab").exists()
     assert other.rows("SELECT key FROM meta WHERE key IN ('host', 'engine_mark')") == []
     assert (other.state / "output/0000000000009.log").read_bytes() == b"what it printed"
     with closing(HistoryReader(other.state)) as reader:
@@ -250,6 +252,7 @@ def test_a_box_that_was_handed_over_starts_no_manager_and_can_be_taken_back(
     assert "starts no manager any more" in told
     assert "was handed over at 20" in box.refuses("run")
     other.does("restore", "--without-config", "--resume", file)
+    assert not (other.state / "gitlab").exists(), "nobody asked for secrets"
     memory = other.memory()
     assert memory.pause is None
     assert set(memory.jobs) == {"job3", "job4"}
@@ -260,8 +263,11 @@ def test_a_box_that_was_handed_over_starts_no_manager_and_can_be_taken_back(
     assert "say --yes where that is meant" in other.refuses(*again, code=2)
     other.does(*again, "--yes")
     assert other.rows("SELECT value FROM meta WHERE key = 'host'") == [("0123456789ab",)]
-    box.does("restore", "--force", file)
+    whole = str(tmp_path / "whole")
+    box.does("backup", "--move", "--with-secrets", whole)
+    box.does("restore", "--force", whole)
     assert box.rows("SELECT value FROM meta WHERE key = 'moved'") == []
+    assert (box.state / "gitlab/a-0.json").exists()
 
 
 def _cut(data: bytes) -> bytes:
@@ -433,12 +439,48 @@ def test_a_disk_that_is_full_leaves_everything_as_it_was(
         assert [one.name for one in other.state.iterdir() if one.name != "lock"] == []
 
 
-def test_what_a_killed_backup_left_goes_with_the_next(box: Box, tmp_path: Path) -> None:
-    left = tmp_path / ".mayfly-backup-dead"
-    left.mkdir()
-    (left / "new").write_bytes(b"half")
-    box.does("backup", str(tmp_path / "b"))
+def test_one_that_is_killed_in_the_middle_leaves_no_backup_and_what_it_left_goes_with_the_next(
+    box: Box, other: Box, tmp_path: Path
+) -> None:
+    (box.state / "output/0000000000008.log").write_bytes(os.urandom(4 << 20))
+    pipe = tmp_path / "b"
+    os.mkfifo(pipe)
+    ours = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    theirs = os.open(pipe, os.O_WRONLY)
+    with Path(os.devnull).open("r+b") as nothing:
+        environment = {**os.environ, "MAYFLY_CONFIG": str(box.config)}
+        files = (nothing.fileno(), theirs, nothing.fileno())
+        process = copies.start((*copies.MAYFLY, "backup", "-"), environment, files)
+    os.close(theirs)
+    os.set_blocking(ours, True)
+    got = os.read(ours, 4096)  # the rest does not fit into the pipe: it is in the middle
+    (left,) = (place for place in Path("/var/tmp").glob(".mayfly-backup-*") if held(place))
+    process.kill()
+    process.wait(60)
+    while piece := os.read(ours, 1 << 16):
+        got += piece
+    os.close(ours)
+    assert "is cut off" in other.refuses("restore", "--without-config", "-", stdin=got)
+    assert not other.state.exists()
+    assert left.exists()
+    assert box.mayfly("backup", "-").returncode == 0
     assert not left.exists()
+    beside = tmp_path / ".mayfly-backup-dead"
+    beside.mkdir()
+    box.does("backup", str(tmp_path / "c"))
+    assert not beside.exists()
+
+
+def held(place: Path) -> bool:
+    """Whether somebody makes a backup in it."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def test_each_entry_of_a_state_directory_is_something_to_a_backup() -> None:

@@ -230,9 +230,11 @@ class _Box:
     def _record(self, state: Path) -> None:
         """Make the state that was unpacked true here."""
         own = history_backup.identity(self.state_dir / FILE_NAME, IDENTITY)
-        forgotten = (
-            OF_ONE_RUN if own or self.backup.moved or self._is_same else (*OF_ONE_RUN, *IDENTITY)
-        )
+        goes_along = self.backup.moved or self._is_same
+        forgotten = OF_ONE_RUN if own or goes_along else (*OF_ONE_RUN, *IDENTITY)
+        if not goes_along:  # what services gave the other box once is that one's
+            for name in packages():
+                shutil.rmtree(state / name, ignore_errors=True)
         with closing(History(state)) as history:
             memory = history.load()
             unsent = _unsent(state, memory)
