@@ -209,7 +209,7 @@ limit_time() {
 
 # The timer itself. A manager that lets the job go on writes into the witness how many seconds it may last in all.
 end_in_time() {
-  trap '' TERM INT QUIT HUP USR1 USR2
+  trap '' TERM INT QUIT HUP USR1 USR2 WINCH
   trap - EXIT
   _slept=0
   while [ "$_lasts" -gt "$_slept" ]; do
@@ -223,7 +223,17 @@ end_in_time() {
       esac
     fi
   done
-  kill -s USR2 "$$"
+  kill -s WINCH "$$"
+}
+
+# Its word: the job is killed, and has done nothing wrong.
+time_over() {
+  _stop=WINCH
+  _over=yes
+  case $_job in
+    '') return 0 ;;
+  esac
+  kill -s KILL -- "-$_job" 2>/dev/null || kill -s KILL "$_job" 2>/dev/null || :
 }
 
 # Once the client has ended: what it wrote is read to its last line.
@@ -242,6 +252,7 @@ end_lines() {
 launch() {
   _job=
   _stop=
+  _over=
   _ended=
   _reader=
   _watched=
@@ -251,6 +262,7 @@ launch() {
   trap 'forward HUP' HUP
   trap 'forward USR1' USR1
   trap 'forward KILL' USR2
+  trap time_over WINCH
   # What comes with the account in the end is the launcher's: nobody in the job can know it, but where the job may become root.
   # A manager that was away asks root for it, since a line of the job's may be copied into the log before the one below.
   _key=
@@ -281,6 +293,7 @@ launch() {
   # A signal that came before there was a job to send it to: the job never starts.
   case $_stop in
     '' | USR1) ;;
+    WINCH) finish 0 ;;
     HUP) finish 129 ;;
     INT) finish 130 ;;
     QUIT) finish 131 ;;
@@ -288,7 +301,7 @@ launch() {
     TERM) finish 143 ;;
   esac
   (
-    trap - TERM INT QUIT HUP USR1 USR2 EXIT
+    trap - TERM INT QUIT HUP USR1 USR2 WINCH EXIT
     printf 1000 >/proc/self/oom_score_adj
     [ -z "$_lines" ] || exec >&5 2>&1 5>&-
     [ -z "$_watched" ] || exec 6>&-
@@ -298,8 +311,13 @@ launch() {
   ) &
   _job=$!
   exec 3<&- 4<&-
-  [ -z "$_stop" ] || forward "$_stop"
+  case $_stop in
+    '') ;;
+    WINCH) time_over ;;
+    *) forward "$_stop" ;;
+  esac
   await
+  [ -z "$_over" ] || _code=0
   finish "$_code"
 }
 
@@ -410,7 +428,7 @@ count_oom_kills() {
 
 # The end, with builtins alone: nothing lives on, the witness knows, and only then comes the line that rings the manager.
 finish() {
-  trap '' TERM INT QUIT HUP USR1 USR2
+  trap '' TERM INT QUIT HUP USR1 USR2 WINCH
   end_lines
   clear_out
   count_oom_kills

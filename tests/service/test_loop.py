@@ -384,10 +384,19 @@ def test_who_holds_and_takes_that_back_without_end_is_told_to_wait(stage: Stage)
         on.look()
         yield
         by = replace(ANN, uid=1000, operator=False)
-        asked = [on.command(HoldJob(by, JobId("j1"), is_slot=False)) for _ in range(AT_ONCE + 1)]
+        made = on.command(SubmitJob(by, Payload(("true",), {}), None, None))
+        yield
+        job = JobId(str(made.reply.get_nowait().body["job"]))
+
+        def held(seconds: float) -> PendingCommand:
+            return on.command(HoldJob(by, job, is_slot=False, seconds=seconds))
+
+        asked = [held(60.0 + at // 2) for at in range(2 * (AT_ONCE + 1))]
         yield
         statuses = [one.reply.get_nowait().status for one in asked]
-        assert statuses == [404] * AT_ONCE + [429]
+        assert statuses == [200] * 2 * AT_ONCE + [429, 429], (
+            "what changes nothing counts for nothing"
+        )
 
     stage.play(story)
 

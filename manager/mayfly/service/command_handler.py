@@ -62,12 +62,13 @@ class CommandHandler:
     def result(self, command: Command, state: State, now: float, headline: str) -> CommandResult:
         """What the command comes to; ``state`` has all that was taken in before it."""
         at = Situation(state.config, state.desired, state.drafted, now, headline=headline)
-        if (braked := self.brake.stops(command, now)) is not None:
-            return refused(braked)
         try:
-            return effects(command, self._looked_up(command, state, at))
+            found = effects(command, self._looked_up(command, state, at))
         except Fault as fault:
             return refusal(409, "refused", str(fault))
+        # What changes nothing is no event, and costs nobody anything.
+        braked = self.brake.stops(command, now) if found.facts else None
+        return refused(braked) if braked is not None else found
 
     def _looked_up(self, command: Command, state: State, at: Situation) -> Situation:
         match command:
