@@ -73,7 +73,8 @@ def build_image(
     if code != 0:
         raise Trouble(
             f"{called} was not built: docker ended with {code}, its reason is above. Without a network "
-            "nothing can be fetched; a base image that NVIDIA has deleted is named anew with --base"
+            "nothing can be fetched, by a proxy that looks into TLS only on a base that trusts it; a base "
+            "image that NVIDIA has deleted is named anew with --base"
         )
     if described is not None and described.client is not None:
         _remember(config, docker_host, built)
