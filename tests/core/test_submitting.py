@@ -239,7 +239,7 @@ def test_how_many_all_are_is_what_the_slots_have() -> None:
         (
             submitted(image="lab/torch:2", seen={"lab/torch:2": None}),
             409,
-            "image lab/torch:2 is not on this Engine: `docker pull lab/torch:2`, or build it there",
+            "image lab/torch:2 is not on this Engine: `sudo docker pull lab/torch:2`, or build it there",
         ),
         (
             submitted(image="lab/torch:2", seen={"lab/torch:2": ImageSeen("id", None)}),

@@ -55,7 +55,10 @@ def test_a_job_runs_in_its_image_and_those_around_it_in_the_pools_own(manager: M
 def test_what_cannot_be_asked_for_is_refused_with_what_can(manager: Manager) -> None:
     for image, sentence in (
         ("lab/other:1", "no pool with a queue lets jobs ask for image lab/other:1; which pools"),
-        ("test/asked:9", "image test/asked:9 is not on this Engine: `docker pull test/asked:9`"),
+        (
+            "test/asked:9",
+            "image test/asked:9 is not on this Engine: `sudo docker pull test/asked:9`",
+        ),
         ("test/bare:1", "`mayfly images build cpu --base test/bare:1 --tag NAME` makes one"),
     ):
         done = manager.cli("submit", "--image", image, "--", "true")

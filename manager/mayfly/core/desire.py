@@ -338,7 +338,7 @@ def problem_with_job_image(reference: str, seen: ImageSeen | None, pool: PoolSpe
     """Why no agent of the pool can be made of the image that a job asks for; ``None`` where one can."""
     if seen is None:
         ours = reference.startswith("mayfly/")
-        way = _remedy(reference) if ours else f"`docker pull {reference}`, or build it there"
+        way = _remedy(reference) if ours else f"`sudo docker pull {reference}`, or build it there"
         return f"image {reference} is not on this Engine: {way}"
     wrong = unfit(reference, seen)
     if wrong is None:
