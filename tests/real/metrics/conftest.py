@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.engine.gpu_manager import GpuManager
 from tests.engine.private_engine import PrivateEngine
+from tests.fakes.github import FakeGitHub
 from tests.fakes.nvidia_runtime import NvidiaRuntime
 from tests.fakes.nvml import Hardware
 from tests.pages import ROOT
@@ -30,10 +32,13 @@ slots = 2
 network = "none"
 [[pool]]
 name = "torch"
+provider = "github"
 slots = 1
 image = "lab/torch:2.9"
-network = "none"
+url = "URL/acme"
+token = { file = "TOKEN" }
 """
+DAYS = 60  # for which the pool's token is good
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,21 +66,34 @@ def hardware() -> Iterator[Hardware]:
 
 @pytest.fixture(scope="module")
 def lab(
-    worker_engine: PrivateEngine, runtime: NvidiaRuntime, hardware: Hardware
+    worker_engine: PrivateEngine,
+    runtime: NvidiaRuntime,
+    hardware: Hardware,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[MetricsLab]:
     """Jobs of its have ended, run and wait."""
     address = f"127.0.0.1:{free_port()}"
-    with GpuManager(
-        worker_engine.url, hardware, POOLS, f'metrics = "{address}"\ndocs = "{DOCS}"'
-    ) as manager:
-        manager.start(wait="answer")
-        for code in (0, 3):
-            manager.ended(manager.queue("sh", "-c", f"exit {code}", pool="cpu"))
-        jobs = [manager.queue("sleep", "600", pool="gpu") for _ in range(4)]
-        for job in jobs[:2]:
-            manager.started(job)
-        manager.cli("cordon", "cpu-1", "--note", "new disk on Friday")
-        yield MetricsLab(manager, address)
+    token = tmp_path_factory.mktemp("lab") / "token"
+    token.write_text("ghp_good")
+    token.chmod(0o600)
+    with FakeGitHub() as fake:
+        fake.tokens["ghp_good"].expires = time.time() + DAYS * 86400
+        pools = POOLS.replace("URL", fake.url).replace("TOKEN", str(token))
+        keys = f'metrics = "{address}"\ndocs = "{DOCS}"'
+        with GpuManager(worker_engine.url, hardware, pools, keys) as manager:
+            at_work(manager)
+            yield MetricsLab(manager, address)
+
+
+def at_work(manager: GpuManager) -> None:
+    """Start it; have jobs end, run and wait."""
+    manager.start(wait="answer")
+    for code in (0, 3):
+        manager.ended(manager.queue("sh", "-c", f"exit {code}", pool="cpu"))
+    jobs = [manager.queue("sleep", "600", pool="gpu") for _ in range(4)]
+    for job in jobs[:2]:
+        manager.started(job)
+    manager.cli("cordon", "cpu-1", "--note", "new disk on Friday")
 
 
 @pytest.fixture(scope="module")

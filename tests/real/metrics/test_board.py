@@ -15,18 +15,18 @@ import pytest
 from tests.harness import until
 from tests.pages import ROOT, consoles
 from tests.prometheus import Prometheus
-from tests.real.metrics.conftest import DOCS, MetricsLab
+from tests.real.metrics.conftest import DAYS, DOCS, MetricsLab
 
 pytestmark = [pytest.mark.real, pytest.mark.engine, pytest.mark.timeout(600)]
 
 FILE = ROOT / "docs/grafana/mayfly.json"
 BOARD = json.loads(FILE.read_text())
 PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
-# What shows nothing here: this manager has no pool of a service, no reservation, no idle host, no token that
-# ends; no GPU was throttled, none has a finding, and no agent that had one has ended.
+# What shows nothing here: the service hands no jobs out and has none that wait, nobody has reserved a GPU,
+# the host pauses for nobody, no GPU was throttled or has a finding, and nothing failed.
 EMPTY = {
-    *("service", "provider", "reservations", "host_seconds", "token_end", "gpu_check"),
-    *("throttled", "agents_expired", 'result="failed"'),
+    *("service_jobs", "reservations", "host_seconds", "gpu_check", "throttled"),
+    *("agents_expired", 'result="failed"', "energy"),
 }
 
 
@@ -68,7 +68,7 @@ QUESTIONS = re.findall(
 def test_every_query_of_the_page_of_metrics_is_answered(seen: Prometheus) -> None:
     assert len(QUESTIONS) == 11
     empty = [query for query in QUESTIONS if not seen.series(query)]
-    # No token ends here, and each GPU that a slot has is at work.
+    # Each GPU that a slot has is at work, and the token is good for longer.
     assert [query.partition(" ")[0] for query in empty] == [
         "mayfly_gpu_utilisation_ratio",
         "mayfly_token_end_timestamp_seconds",
@@ -101,6 +101,8 @@ def test_what_it_shows_is_what_the_manager_does(seen: Prometheus) -> None:
     assert shown("GPU at work by pool") == {"gpu::": pytest.approx(0.83)}
     assert shown("Slots by phase")["::busy"] == 2
     assert shown("Conditions")["torch:slot.held:"] == 1
+    assert shown("Days left of tokens")["torch::"] == pytest.approx(DAYS, abs=0.1)
+    assert shown("Services up") == {"torch::": 1}
 
 
 def test_an_alert_fires_for_a_pool_whose_image_nobody_has_built(prometheus: Prometheus) -> None:
