@@ -1,6 +1,6 @@
 # Every target does its own set-up, does nothing twice, and says in one sentence what is missing where it cannot go on.
 
-.PHONY: help venv wheel release image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint docs bench soak coverage
+.PHONY: help venv wheel deb release image manager-image demo check test test-real test-gpu test-kubernetes kube-lab lint docs bench soak coverage
 
 help:
 	@echo 'make demo      real jobs through two slots on this machine'
@@ -16,6 +16,7 @@ help:
 	@echo 'make docs      the pages as a site, into build/docs/site'
 	@echo 'make venv      .venv with mayfly in it'
 	@echo 'make wheel     the package and its source archive, into dist/'
+	@echo 'make deb       the Debian package, into dist/'
 	@echo 'make release   all that a release is, of the tag that is checked out'
 	@echo 'make image     the agent image mayfly/local:cpu'
 	@echo 'make manager-image  the manager as an image, for a cluster'
@@ -29,6 +30,9 @@ wheel:
 # Publishes nothing. CONTRIBUTING.md has the list of what to do before and after.
 release:
 	@scripts/release
+
+deb:
+	@scripts/deb
 
 image:
 	@scripts/image

@@ -20,10 +20,11 @@ def source() -> Iterator[Path]:
     """The folder, which is gone afterwards."""
     copy = Path(tempfile.mkdtemp(prefix="mayfly-source-"))
     try:
-        for name in ("manager", "agents", "dockerfiles", "systemd", "scripts", "release"):
+        folders = ("manager", "agents", "dockerfiles", "systemd", "scripts", "release", "packages")
+        for name in folders:
             ignored = shutil.ignore_patterns("__pycache__", "version.txt", "*.egg-info")
             shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignored)
-        for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile"):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "CHANGELOG.md"):
             shutil.copy(ROOT / name, copy / name)
         (copy / "docs/how-to").mkdir(parents=True)
         for page in ("docs/where.md", "docs/how-to/troubleshooting.md"):  # the package's data

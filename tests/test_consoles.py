@@ -130,12 +130,17 @@ RUN = {
         HERE,
         "test_the_configuration_is_looked_at_as_the_page_shows",
     ),
+    "docs/how-to/debian.md": (
+        "tests/real/packages/test_debian.py",
+        "test_it_is_installed_set_up_and_runs_a_job",
+    ),
     "docs/reference/control-socket.md": (
         HERE,
         "test_the_control_socket_is_asked_as_the_page_shows",
     ),
     "CONTRIBUTING.md 1": (HERE, "test_make_help_is_what_the_page_shows"),
 }
+OTHERS |= {"apt", "debconf-set-selections"}  # of a package
 
 
 def named(console: Console) -> str:

@@ -4,14 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
-from mayfly.cli import installation
+from mayfly.cli import installation, packaging
 from mayfly.cli.installation import MARK, UNIT, InstalledFile
+from mayfly.cli.trouble import Trouble
 from mayfly.cli.verbs_images import missing
+from mayfly.cli.verbs_install import package_files
 from tests import copies
 
 FILES = [
@@ -237,3 +241,46 @@ def test_init_names_the_image_that_is_still_to_be_built_and_builds_none_where_th
         config.read_text().replace("gpus = 0", 'image = "mayfly/local:none"\ngpus = 0', 1)
     )
     assert missing(str(config)) == [("local", "none")]
+
+
+def test_a_package_has_the_same_files_in_its_own_places(tmp_path: Path) -> None:
+    install(tmp_path)
+    host = {path: (tmp_path / path).read_text() for path in present(tmp_path)}
+    packaged = {str(file.path): file.text for file in package_files(packaging.COMMAND)}
+    assert len(packaged) == len(host) + len(pages(tmp_path))
+    assert not [path for path in packaged if path.startswith(("etc/", "usr/local/"))]
+    assert not [path for path, text in packaged.items() if MARK in text]
+    unit = packaged["usr/lib/systemd/system/mayfly.service"]
+    assert "ExecStart=/usr/bin/mayfly run\n" in unit
+    for own, text in host.items():
+        place, other = next(row for row in packaging.PLACES.items() if own.startswith(row[0]))
+        theirs = packaged[other + own.removeprefix(place)]
+        assert _without_places(theirs) == _without_places(text), own
+
+
+def _without_places(text: str) -> list[str]:
+    """Its lines but for the mark, and for those that name the command."""
+    return [line for line in text.splitlines() if MARK not in line and "bin/mayfly" not in line]
+
+
+def test_beside_a_package_the_files_are_left_to_it(tmp_path: Path) -> None:
+    assert not packaging.is_here(tmp_path / "mayfly.service")
+    (tmp_path / "mayfly.service").touch()
+    assert packaging.is_here(tmp_path / "mayfly.service")
+    assert "has put the units" in packaging.left_to_it(packaging.COMMAND)
+    for command, uninstall in ((packaging.COMMAND, True), ("/usr/local/bin/mayfly", False)):
+        with pytest.raises(Trouble, match="sudo apt remove mayfly"):
+            packaging.left_to_it(command, uninstall=uninstall)
+
+
+def test_what_the_package_carries_is_what_the_project_allows() -> None:
+    """Each dependency of the project and of its extras is pinned, in a release that it may be."""
+    root = Path(__file__).parents[2]
+    text = (root / "packages/debian/pins.txt").read_text()
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["app"], *extras["kubernetes"], *extras["pipeline"]]
+    assert len(wanted) > 10
+    for row in map(Requirement, wanted):
+        assert row.specifier.contains(pins[row.name.lower()]), row

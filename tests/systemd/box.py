@@ -6,8 +6,11 @@ was typed and what appeared; docs/how-to/install.md is held to it.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -35,14 +38,18 @@ INDEX = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/wheels"}
 UV_INDEX = 'no-index = true\\nfind-links = ["/wheels"]\\n'
 
 
-def make_image() -> str | None:
+def image_of(suite: str) -> str:
+    """The name of the box's image of a release of Debian's; of none, of the base that is usual here."""
+    return f"{IMAGE}:{suite}" if suite else IMAGE
+
+
+def make_image(suite: str = "") -> str | None:
     """Build the box's image where it is not there; why it cannot be, in a sentence, or None."""
-    base = subprocess.run(
-        [ROOT / "scripts/base-image"], capture_output=True, text=True, check=False
-    )
+    program = [str(ROOT / "scripts/base-image"), *([suite] if suite else [])]
+    base = subprocess.run(program, capture_output=True, text=True, check=False)
     if base.returncode != 0:
         return f"no base image for a box with systemd: {base.stderr.strip()[-200:]}"
-    words = ["build", "-q", "-t", IMAGE, "--build-arg", f"BASE={base.stdout.strip()}"]
+    words = ["build", "-q", "-t", image_of(suite), "--build-arg", f"BASE={base.stdout.strip()}"]
     built = subprocess.run(
         ["docker", *words, str(ROOT / "tests/systemd")], capture_output=True, text=True, check=False
     )
@@ -128,8 +135,26 @@ class Box:
             check=False,
         )
 
+    def on_a_terminal(self, command: str, *answers: tuple[str, str]) -> str:
+        """Type a line on a terminal of the box, and each answer once its question is there; what appears."""
+        words = ["docker", "exec", "-it", "-w", CHECKOUT, "-e", "TERM=dumb", self._cid]
+        ours, theirs = os.openpty()
+        done = subprocess.Popen(
+            [*words, "sh", "-c", command], stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        said, left = "", list(answers)
+        with contextlib.suppress(OSError):  # the other side is closed
+            while more := os.read(ours, 4096).decode(errors="replace"):
+                said += more
+                if left and left[0][0] in said:
+                    os.write(ours, f"{left.pop(0)[1]}\n".encode())
+        os.close(ours)
+        assert (done.wait(60), left) == (0, []), f"{command}: {said}"
+        return said
+
     def must(self, command: str) -> str:
-        """The same; what it prints, AssertionError where it fails."""
+        """Run a command line in the box; what it prints, AssertionError where it fails."""
         done = self.sh(command)
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}\n{self.journal()}"
         return done.stdout.strip()
@@ -204,6 +229,14 @@ class Box:
         assert row["state"] == "running", row
         command.let_go(self.engine.url, self.slot(row["slot"])["container"])
         return self.ended(job)
+
+
+def plain(line: str) -> str:
+    """A line without what differs from one time to the next: numbers, and how wide columns are.
+
+    In the box root types, who is told no sudo; on the page somebody by sudo, who is.
+    """
+    return " ".join(re.sub(r"[0-9]+", "0", line.replace("sudo ", "")).split())
 
 
 def _run(command: list[str]) -> str:

@@ -16,7 +16,7 @@ from tests.harness import until
 from tests.images import stub_image, stub_tag
 from tests.providers.github_pool import BRIDGE
 from tests.source import RELEASED, be_archive_of, source
-from tests.systemd.box import ROOT, Box, make_image, make_wheels
+from tests.systemd.box import ROOT, Box, make_image, make_wheels, plain
 
 pytestmark = [pytest.mark.long, pytest.mark.engine, pytest.mark.timeout(1200)]
 NEWER = "99.0.0"
@@ -420,13 +420,13 @@ def test_the_how_to_types_what_was_typed_here_and_shows_what_appeared(box: Box) 
     (ROOT / "build/install-transcript.txt").write_text(said)
     outputs: dict[str, list[set[str]]] = {}
     for command, output in box.typed:
-        seen = {_plain(line) for line in output.splitlines()}
+        seen = {plain(line) for line in output.splitlines()}
         outputs.setdefault(command, []).append(seen)
     blocks = _blocks((ROOT / "docs/how-to/install.md").read_text())
     assert len(blocks) > 15
     for command, lines in blocks:
         assert command in outputs, f"{command} was not typed"
-        shown = {_plain(line) for line in lines if line != "…"}
+        shown = {plain(line) for line in lines if line != "…"}
         assert any(shown <= output for output in outputs[command]), (command, lines)
 
 
@@ -440,11 +440,3 @@ def _blocks(page: str) -> list[tuple[str, list[str]]]:
             else:
                 found[-1][1].append(line)
     return found
-
-
-def _plain(line: str) -> str:
-    """A line without what differs from one time to the next: numbers, and how wide columns are.
-
-    In the box root types, who is told no sudo; on the page somebody by sudo, who is.
-    """
-    return " ".join(re.sub(r"[0-9]+", "0", line.replace("sudo ", "")).split())

@@ -74,9 +74,20 @@ def files(
     completions: Mapping[str, str],
     pages: Mapping[str, str],
 ) -> list[InstalledFile]:
+    """Every file of an installation, with the line that says whose it is; see `unmarked_files`."""
+    bare = unmarked_files(shipped, command, completions, pages)
+    return [InstalledFile(file.path, marked(file.text)) for file in bare]
+
+
+def unmarked_files(
+    shipped: Mapping[str, str],
+    command: str,
+    completions: Mapping[str, str],
+    pages: Mapping[str, str],
+) -> list[InstalledFile]:
     """Every file of an installation whose command is at ``command``, an absolute path.
 
-    ``shipped`` holds the files of the package by name, ``completions`` a script for each shell, ``pages``
+    ``shipped`` holds the files of the wheel by name, ``completions`` a script for each shell, ``pages``
     the man pages by name.
     """
     unit, gateway, refresh = (
@@ -84,15 +95,15 @@ def files(
         for name in ("mayfly.service", "mayfly-gateway.service", "mayfly-refresh.service")
     )
     return [
-        InstalledFile(UNIT, marked(unit)),
-        InstalledFile(GATEWAY, marked(gateway)),
-        InstalledFile(REFRESH, marked(refresh)),
-        InstalledFile(TIMER, marked(shipped["mayfly-refresh.timer"])),
-        InstalledFile(SYSUSERS, marked(shipped["sysusers.conf"])),
-        InstalledFile(TMPFILES, marked(shipped["tmpfiles.conf"])),
-        InstalledFile(EXAMPLE, marked(shipped["config.example.toml"])),
-        *(InstalledFile(COMPLETIONS[shell], marked(text)) for shell, text in completions.items()),
-        *(InstalledFile(man_place(page), marked(text)) for page, text in pages.items()),
+        InstalledFile(UNIT, unit),
+        InstalledFile(GATEWAY, gateway),
+        InstalledFile(REFRESH, refresh),
+        InstalledFile(TIMER, shipped["mayfly-refresh.timer"]),
+        InstalledFile(SYSUSERS, shipped["sysusers.conf"]),
+        InstalledFile(TMPFILES, shipped["tmpfiles.conf"]),
+        InstalledFile(EXAMPLE, shipped["config.example.toml"]),
+        *(InstalledFile(COMPLETIONS[shell], text) for shell, text in completions.items()),
+        *(InstalledFile(man_place(page), text) for page, text in pages.items()),
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from mayfly.cli import installation, paste
+from mayfly.cli import installation, packaging, paste
 from mayfly.cli.completion_scripts import SCRIPTS
 from mayfly.cli.installation import (
     GATEWAY,
@@ -55,9 +55,12 @@ def install(
     ] = Path("/"),
 ) -> None:
     """Put the systemd unit, group, directories, completions and man pages in place."""
+    here = root.resolve() == Path("/")
+    if here and packaging.is_here():
+        say(packaging.left_to_it(own_command(), uninstall=uninstall))
+        return
     wanted = _wanted()
     present = _present(wanted, root)
-    here = root.resolve() == Path("/")
     if uninstall:
         if here and not dry_run and active():
             raise Trouble(
@@ -92,6 +95,9 @@ def install(
 
 def put_in_place() -> list[str]:
     """Unit, groups, completions, man pages on this host; a line for each step, none where all is so."""
+    if packaging.is_here():
+        packaging.left_to_it(own_command())
+        return []
     wanted, root = _wanted(), Path("/")
     steps = installation.plan(wanted, _present(wanted, root))
     lines = list(_taken(steps, root, here=True, dry_run=False))
@@ -140,11 +146,18 @@ def _stands(place: installation.Place) -> bool:
 
 
 def _wanted() -> list[installation.InstalledFile]:
+    return installation.files(_shipped(), own_command(), SCRIPTS, _man_pages())
+
+
+def package_files(command: str) -> list[installation.InstalledFile]:
+    """The same files as a distribution's package has them, which starts ``command``."""
+    return packaging.files(_shipped(), command, SCRIPTS, _man_pages())
+
+
+def _shipped() -> dict[str, str]:
     data = resources("mayfly") / "data" / "systemd"
     shipped = {name: (data / name).read_text(encoding="utf-8") for name in SHIPPED}
-    return installation.files(
-        shipped | {"config.example.toml": _example()}, own_command(), SCRIPTS, _man_pages()
-    )
+    return shipped | {"config.example.toml": _example()}
 
 
 def _present(wanted: Sequence[installation.InstalledFile], root: Path) -> dict[Path, str]:
