@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import resource
@@ -142,6 +143,36 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
     )
     assert ran.returncode == 1
     assert f"mayfly: you may not use {manager.path}: " in ran.stderr
+
+
+def test_who_may_is_told_that_no_manager_runs_where_the_users_door_is_not_there(
+    manager: StandIn, tmp_path: Path
+) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can become somebody else")
+    try:
+        group = grp.getgrnam("mayfly-users").gr_gid
+    except KeyError:
+        pytest.skip("there is no group mayfly-users here")
+    tmp_path.chmod(0o755)
+    for parent in list(tmp_path.parents)[:-2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    manager.path.with_name("users.sock").unlink(missing_ok=True)
+    code = (
+        "import os, sys; from mayfly.cli.app import main; from mayfly.cli import standing\n"
+        f"sys.argv = ['mayfly', 'status', '--socket', {str(manager.path)!r}]\n"
+        f"os.setgroups([{group}]); os.setgid(65534); os.setuid(65534); main()"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(USER="bob"),
+    )
+    assert ran.returncode == 3
+    assert f"the manager is not running: nobody answers on {manager.path}" in ran.stderr
+    assert "usermod" not in ran.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,9 +63,11 @@ def connected(path: str, timeout: float | None) -> socket.socket:
         return _reached(path, timeout)
     except PermissionError as error:
         # Who is of the group mayfly-users alone has a door of their own.
-        with suppress(OSError):
+        try:
             return _reached(str(Path(path).with_name("users.sock")), timeout)
-        raise error from None
+        except OSError as own:
+            # A manager that begins, or was killed, has none: nobody need be let into a group for that.
+            raise own if _is_member() and not isinstance(own, PermissionError) else error from None
 
 
 def _reached(path: str, timeout: float | None) -> socket.socket:
@@ -320,6 +321,14 @@ def forbidden(path: str, groups: frozenset[str]) -> str:
     )
     more = ", or for mayfly to do more than submit" if len(there) > 1 else ""
     return f"you may not use {path}: {asked}{more}, or use sudo"
+
+
+def _is_member() -> bool:
+    """Whether this user is of the group that the users' door is for."""
+    try:
+        return grp.getgrnam("mayfly-users").gr_gid in {os.getgid(), *os.getgroups()}
+    except KeyError:
+        return False
 
 
 def _groups() -> frozenset[str]:
