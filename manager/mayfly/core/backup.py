@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mayfly.core.apply import apply
 from mayfly.core.facts import (
     AgentExited,
     AgentRemoved,
@@ -161,14 +162,31 @@ def restored(
 
     What had begun is accounted for up to the backup, and not for what nobody knows of.
     """
-    ends = charged(tuple(_ends(memory, backup, lacking)), memory, backup.half_life)
-    gone = (*_gone(memory, backup), *_pause(memory, backup, now, resumed=resumed))
-    return Restored(ends, gone)
+    ends = list(charged(tuple(_ends(memory, backup, lacking)), memory, backup.half_life))
+    so_far = apply(memory, ends)
+    # Each says what somebody's share is with it: the next counts on from there.
+    for one in memory.reservations.values():
+        if one.began is not None:
+            found = ended(so_far, one, _why(backup), BY, backup.taken, backup.half_life)
+            over = [fact for fact in found if isinstance(fact, ReservationEnded)]
+            so_far = apply(so_far, over)
+            ends += over
+    gone: list[Fact] = []
+    for agent in memory.agents:
+        used = share_with_hold(so_far, agent, backup.taken, backup.half_life)
+        gone.append(AgentRemoved(backup.taken, agent, used))
+        so_far = apply(so_far, gone[-1:])
+    gone += (*_gone(memory, backup), *_pause(memory, backup, now, resumed=resumed))
+    return Restored(tuple(ends), tuple(gone))
+
+
+def _why(backup: Manifest) -> str:
+    return f"restored from {backup.told}, when it ran; it may have gone on there"
 
 
 def _ends(memory: Memory, backup: Manifest, lacking: Mapping[JobId, str]) -> Iterator[Fact]:
     at = backup.taken
-    why = f"restored from {backup.told}, when it ran; it may have gone on there"
+    why = _why(backup)
     for agent in memory.agents.values():
         if agent.is_held:
             yield HoldEnded(at, agent.generation, why, None, agent.job)
@@ -181,17 +199,10 @@ def _ends(memory: Memory, backup: Manifest, lacking: Mapping[JobId, str]) -> Ite
             yield JobEnded(at, job.id, JobState.LOST, Cause.UNKNOWN, None, detail=why)
         elif job.id in lacking:
             yield JobEnded(at, job.id, JobState.LOST, Cause.NEVER_STARTED, None, lacking[job.id])
-    for one in memory.reservations.values():
-        if one.began is not None:
-            found = ended(memory, one, why, BY, at, backup.half_life)
-            yield from (fact for fact in found if isinstance(fact, ReservationEnded))
 
 
 def _gone(memory: Memory, backup: Manifest) -> Iterator[Fact]:
     at = backup.taken
-    for agent in memory.agents.values():
-        used = share_with_hold(memory, agent.generation, at, backup.half_life)
-        yield AgentRemoved(at, agent.generation, used)
     for name, slot in memory.slots.items():
         if slot.clocks is not None:
             lock = slot.clocks
