@@ -86,6 +86,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
                     f"printf '[Service]\\nReadWritePaths={box.home}\\n' "
                     f">/etc/systemd/system/{unit}.service.d/box.conf"
                 )
+            if name == "gpu2":  # is to build its image, on a base that has all packages already
+                engine.docker("tag", "mayfly/local:cpu", "debian:bookworm-slim")
+                engine.docker("rmi", "mayfly/local:cpu")
             desk.knows(name, box)
             boxes[name] = box
         yield Fleet(desk, boxes, newer, checkout)

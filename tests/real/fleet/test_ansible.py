@@ -58,6 +58,8 @@ def test_boxes_are_set_up_from_nothing_and_run_jobs(fleet: Fleet) -> None:
         )
     assert len(slots(fleet.boxes["gpu1"])) == 2
     assert len(slots(fleet.boxes["gpu2"])) == 1, "what host_vars says of this box alone"
+    images = [box.engine.docker("images", "-q", "mayfly/local:cpu") for box in fleet.boxes.values()]
+    assert len(set(images)) == 2, "the box without the image has built one"
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
