@@ -337,7 +337,7 @@ FREE = frozenset(
             "PLACE",
             "REGISTRY",
         ),
-        *("KEY=A,B", "X.Y", "NAME=VALUE", "-"),
+        *("KEY=A,B", "SIZE", "X.Y", "NAME=VALUE", "-"),
     }
 )
 
