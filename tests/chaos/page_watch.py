@@ -23,6 +23,9 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
+ASIDE = (("span", "beside"), ("p", "none"))  # what a cell says beside the status: where to read on
+
+
 class _Page(HTMLParser):
     """The headline with its revision, each slot's row, and each condition's text."""
 
@@ -40,7 +43,9 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         told = dict(attrs)
-        if tag in ("strong", "code") or (tag, told.get("class")) == ("span", "beside"):
+        if self._aside:
+            return
+        if tag in ("strong", "code") or (tag, told.get("class")) in ASIDE:
             self._aside = tag
         elif tag == "section":
             self._section = told.get("id") or ""
