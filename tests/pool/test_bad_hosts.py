@@ -190,7 +190,7 @@ def test_a_foreign_container_with_a_slot_s_name_is_told_and_left_alone(make: Mak
         told = until(lambda: manager.health().get("slot.name_taken"), "the name is told")
         assert "the container of slot local-0 is called local-0." in told
         assert manager.docker("inspect", "-f", "{{.State.Running}}", foreign) == "true\n"
-        assert "docker rename local-0 local-0-foreign" in manager.cli("status").stdout
+        assert " rename local-0 local-0-foreign" in manager.cli("status").stdout
         manager.docker("rename", "local-0", "somebody-s")
         until(lambda: "local-0" in manager.containers(), "the slot's name is the slot's")
         until(lambda: "slot.name_taken" not in manager.health(), "all is well again")
