@@ -314,6 +314,16 @@ def _outside(name: str, text: bytes) -> list[tuple[str, bytes]]:
     return [(name, text), ("../../x", b"")] if name == "manifest.json" else [(name, text)]
 
 
+def _strange(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    return [(name, text), ("state/passwd", b"")] if name == "manifest.json" else [(name, text)]
+
+
+def _mute(name: str, text: bytes) -> list[tuple[str, bytes]]:
+    if name == "manifest.json":
+        text = json.dumps({**json.loads(text), "taken": "yesterday"}).encode()
+    return [(name, text)]
+
+
 def _lacking(name: str, text: bytes) -> list[tuple[str, bytes]]:
     return [] if name.startswith("state/output") else [(name, text)]
 
@@ -330,6 +340,8 @@ def _lacking(name: str, text: bytes) -> list[tuple[str, bytes]]:
         (lambda data: _entries(data, _later), "was written by a newer Mayfly"),
         (lambda data: _entries(data, _endless), "is cut off"),
         (lambda data: _entries(data, _outside), "an entry that Mayfly never writes"),
+        (lambda data: _entries(data, _strange), "an entry that Mayfly never writes"),
+        (lambda data: _entries(data, _mute), "does not say what it is"),
         (lambda data: _entries(data, _lacking), "what is in it is not what was written"),
     ],
 )
@@ -340,6 +352,47 @@ def test_a_file_that_is_not_whole_changes_nothing(
     box.does("backup", str(file))
     file.write_bytes(damage(file.read_bytes()))
     assert told in other.refuses("restore", "--without-config", str(file))
+    assert not other.state.exists()
+
+
+def _elsewhere(place: Path) -> Callable[[str, bytes], list[tuple[str, bytes]]]:
+    def change(name: str, text: bytes) -> list[tuple[str, bytes]]:
+        if name == "manifest.json":
+            text = json.dumps({**json.loads(text), "state_dir": str(place)}).encode()
+        return [(name, text)]
+
+    return change
+
+
+def test_a_folder_of_something_else_does_not_become_a_state(box: Box, tmp_path: Path) -> None:
+    file, victim = tmp_path / "b", tmp_path / "victim"
+    box.does("backup", str(file))
+    file.write_bytes(_entries(file.read_bytes(), _elsewhere(victim)))
+    victim.mkdir(mode=0o755)
+    (victim / "passwd").write_text("root")
+    told = box.refuses("restore", "--as", "two", "--force", str(file))
+    assert f"the state belongs in {victim}, and what is in there is nothing of Mayfly's" in told
+    assert victim.stat().st_mode & 0o777 == 0o755
+    assert [one.name for one in victim.iterdir()] == ["passwd"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "told"),
+    [
+        (
+            "CREATE TRIGGER t AFTER INSERT ON events BEGIN DELETE FROM jobs; END",
+            "the backup has a trigger 't'",
+        ),
+        ("UPDATE agents SET data = '[]'", "the state in the backup cannot be read"),
+    ],
+)
+def test_a_state_that_is_none_of_mayflys_changes_nothing(
+    box: Box, other: Box, tmp_path: Path, statement: str, told: str
+) -> None:
+    with closing(sqlite3.connect(box.state / FILE_NAME)) as db, db:
+        db.execute(statement)
+    box.does("backup", "--small", "--with-secrets", str(tmp_path / "b"))
+    assert told in other.refuses("restore", "--without-config", str(tmp_path / "b"))
     assert not other.state.exists()
 
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+
+import pytest
 
 from mayfly.core.apply import apply
-from mayfly.core.backup import Manifest, not_to_be_moved, restored
+from mayfly.core.backup import (
+    Manifest,
+    is_written,
+    manifest_from,
+    not_to_be_moved,
+    restored,
+)
 from mayfly.core.memory import (
     Agent,
     Booking,
@@ -129,3 +137,41 @@ def test_a_box_is_handed_over_once_nothing_is_under_way() -> None:
     assert "reservation began has begun" in (not_to_be_moved(over) or "")
     over = replace(over, reservations={})
     assert not_to_be_moved(over) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("taken", value) for value in ("x", float("nan"), 1e300, None)),
+        *(("half_life", value) for value in ("x", 0, float("inf"), True)),
+        *(("id", value) for value in ("../../x", 7, "")),
+        *(("state_dir", value) for value in (7, "", "here", "/", "/srv/../etc")),
+        *(("queued", value) for value in ("x", -1, True)),
+        *(("without_variables", value) for value in ("abc", [["x"]], None)),
+        ("host", "\x1b[31mmine\nmayfly: all is well"),
+        ("moved", "x"),
+        ("state_schema", "x"),
+    ],
+)
+def test_a_manifest_is_as_mayfly_writes_it_or_none(key: str, value: object) -> None:
+    told = {**asdict(BACKUP), "without_variables": ["job1"]}
+    assert manifest_from(told) == replace(BACKUP, without_variables=(JobId("job1"),))
+    assert manifest_from({**told, "of a later one": 1}) is not None
+    assert manifest_from({**told, key: value}) is None
+    assert manifest_from({name: told[name] for name in told if name != "taken"}) is None
+
+
+def test_a_restore_takes_what_a_backup_writes_and_no_other_name() -> None:
+    for name in ("config/config.toml", "config/conf.d/a b.toml", "state/mayfly.sqlite"):
+        assert is_written(name, {"forge"}, secrets=False), name
+    for name in ("state/output/a", "state/idle.db", "state/builds.json"):
+        assert is_written(name, {"forge"}, secrets=False), name
+    for name in ("secrets/credentials/token", "state/forge/a-0.json"):
+        assert is_written(name, {"forge"}, secrets=True), name
+        assert not is_written(name, {"forge"}, secrets=False), name
+    for name in (
+        *("passwd", "state", "state/", "state/passwd", "state/lock", "state/.restoring-x/y"),
+        *("state/mayfly.sqlite-wal", "state/mayfly.sqlite/x", "state/before-restore-1/x"),
+        *("config/cron.d/x", "config/x.toml", "config/conf.d/a/b.toml", "secrets/", "end.json"),
+    ):
+        assert not is_written(name, {"forge"}, secrets=True), name

@@ -125,7 +125,7 @@ class _Making:
             taken=taken,
             host=self.host.name,
             machine=backup_state.machine(),
-            state_dir=str(self.state_dir),
+            state_dir=os.path.abspath(self.state_dir),  # noqa: PTH100  without .. and //
             moved=self.wanted.move,
             secrets=self.wanted.secrets,
             queued=copied.queued,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sqlite3
 import sys
 import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +20,22 @@ from mayfly.cli.loading import load_config, translated
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.apply import apply
 from mayfly.core.backup import (
+    BESIDE,
     IDENTITY,
     KEPT_ASIDE,
     OF_ONE_RUN,
     Manifest,
     Part,
+    is_written,
     lacking,
+    manifest_from,
     part_of,
     unusable,
 )
 from mayfly.core.backup import restored as recorded
 from mayfly.core.memory import Memory
 from mayfly.core.model import JobId
+from mayfly.core.plain_text import clean
 from mayfly.edge import backup_state, history_backup, state_lock
 from mayfly.edge.backup_archive import Reader
 from mayfly.edge.history import History
@@ -74,7 +80,8 @@ def restored(file: str, config: str | None, asked: Asked) -> Iterator[str]:
         main = main_file(config, os.environ)
         state_dir = Path(manifest.state_dir)
         if not asked.config:
-            state_dir = Path(load_config(config).config.host.state_dir)
+            own = load_config(config).config.host.state_dir
+            state_dir = Path(os.path.abspath(own))  # noqa: PTH100  without .. and //
         box = _Box(main, state_dir, manifest, asked)
         try:
             yield from box.restore(reader, stack)
@@ -92,15 +99,10 @@ def _manifest(reader: Reader, what: str) -> Manifest:
     )
     if why is not None:
         raise Trouble(f"{what} {why}")
-    try:
-        return Manifest(
-            **{name: told[name] for name in Manifest.__dataclass_fields__ if name in told}
-            | {"without_variables": tuple(told["without_variables"])}
-        )
-    except (KeyError, TypeError) as error:
-        raise Trouble(
-            f"{what} is damaged: it does not say what it is. Nothing was changed"
-        ) from error
+    manifest = manifest_from(told)
+    if manifest is None:
+        raise Trouble(f"{what} is damaged: it does not say what it is. Nothing was changed")
+    return manifest
 
 
 @dataclass(slots=True)
@@ -131,6 +133,7 @@ class _Box:
                 f"a manager works on {self.state_dir}: stop it first (sudo systemctl stop mayfly)"
             )
         self._refuse_existing()
+        self._refuse_other_folder()
         made = not self.state_dir.exists()
         stack.enter_context(state_lock.managing(self.state_dir))
         for left in self.state_dir.glob(f"{STAGED}*"):
@@ -138,7 +141,8 @@ class _Box:
         staged = self.state_dir / f"{STAGED}{self.backup.id}"
         staged.mkdir(mode=0o700)
         try:
-            for _ in reader.unpack(staged):
+            taken = partial(is_written, providers=packages(), secrets=self.backup.secrets)
+            for _ in reader.unpack(staged, taken):
                 pass
             if not (staged / "state" / FILE_NAME).exists():
                 raise Trouble("the backup has no state in it: it is none of `mayfly backup`'s")
@@ -146,7 +150,7 @@ class _Box:
             self._refuse_other_config(texts)
             self._refuse_name(texts)
             self._ask()
-            self._record(staged / "state")
+            self._recorded(staged / "state")
             self._change(staged, texts)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
@@ -161,6 +165,17 @@ class _Box:
             raise Trouble(
                 f"{self.state_dir} has a state already: --force puts it aside, into a folder {KEPT_ASIDE}… "
                 "there, and restores"
+            )
+
+    def _refuse_other_folder(self) -> None:
+        """A backup says where it belongs; a folder of something else would become root's alone."""
+        if not self.state_dir.is_dir():
+            return
+        there = [one.name for one in self.state_dir.iterdir() if not one.name.startswith(".")]
+        if there and not any(name in BESIDE or part_of(name, packages()) for name in there):
+            raise Trouble(
+                f"the state belongs in {self.state_dir}, and what is in there is nothing of Mayfly's: empty "
+                "it, or name another host.state_dir in a configuration here and take --without-config"
             )
 
     def _texts(self, staged: Path) -> dict[Path, bytes]:
@@ -226,6 +241,21 @@ class _Box:
             raise Trouble("nothing was changed")
 
     # -- what is done -----------------------------------------------------------------------------
+
+    def _recorded(self, state: Path) -> None:
+        """The same as ``_record``; ``Trouble`` where that is no state as Mayfly writes it."""
+        for name in (FILE_NAME, *backup_state.databases(state)):
+            history_backup.refuse_foreign(state / name)
+        try:
+            self._record(state)
+        except (
+            *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
+            sqlite3.Error,
+        ) as error:
+            raise Trouble(
+                f"the state in the backup cannot be read ({clean(str(error))}): take an older backup. "
+                "Nothing was changed"
+            ) from error
 
     def _record(self, state: Path) -> None:
         """Make the state that was unpacked true here."""

@@ -7,6 +7,9 @@ runs once an operator says so, who alone can know what has become of the other b
 
 from __future__ import annotations
 
+import math
+import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,6 +32,7 @@ from mayfly.core.facts import (
 from mayfly.core.memory import Memory, Pause
 from mayfly.core.model import Cause, JobId, JobState
 from mayfly.core.outcomes import Result
+from mayfly.core.plain_text import clean
 from mayfly.core.quantities import rfc3339
 from mayfly.core.queue import charged, share_with_hold
 from mayfly.core.reserving import ended
@@ -51,6 +55,7 @@ class Part(StrEnum):
     OF_THE_BOX = "of the box"  # true of this box and this moment alone: left out
 
 
+# A name stays here for as long as there are backups that have it: a restore takes no other.
 PARTS: Mapping[str, Part] = {
     "mayfly.sqlite": Part.DATABASE,
     "idle.db": Part.DATABASE,
@@ -67,7 +72,9 @@ PARTS: Mapping[str, Part] = {
     "lock": Part.OF_THE_BOX,
     "engine-id": Part.OF_THE_BOX,
     "clocks-let-go": Part.OF_THE_BOX,
+    "lease-holder": Part.OF_THE_BOX,
 }
+BESIDE = ("lost+found", "removed-package")  # what others put into a state directory of Mayfly's
 KEPT_ASIDE = "before-restore-"  # what the name of what a restore has put aside begins with
 _BESIDE_DATABASES = ("-wal", "-shm", "-journal")
 
@@ -85,6 +92,25 @@ def part_of(name: str, providers: Collection[str] = ()) -> Part | None:
         if name.endswith(end) and PARTS.get(name.removesuffix(end)) is Part.DATABASE:
             return Part.OF_THE_BOX
     return PARTS.get(name)
+
+
+def is_written(name: str, providers: Collection[str], *, secrets: bool) -> bool:
+    """Whether `mayfly backup` writes an entry of that name: a restore, which is root's, takes no other."""
+    top, _, inner = name.partition("/")
+    match top:
+        case "config":
+            return re.fullmatch(r"config\.toml|conf\.d/[^/]+\.toml", inner) is not None
+        case "secrets":
+            return secrets and inner != ""
+        case "state":
+            first = inner.partition("/")[0]
+            part = part_of(first, providers)
+            if part is Part.TOKENS:
+                return secrets
+            return part not in (None, Part.OF_THE_BOX) and (
+                part is not Part.DATABASE or inner == first
+            )
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +137,43 @@ class Manifest:
         return f"a backup of {self.host} of {rfc3339(self.taken)}"
 
 
+LATEST = 253_402_300_799.0  # the last second that RFC 3339 can write
+
+
+def manifest_from(told: Mapping[str, object]) -> Manifest | None:
+    """What a backup says of itself; ``None``: it does not say it as `mayfly backup` does. Whoever made the
+    file may have written anything.
+    """
+    texts = {name: told.get(name) for name in ("id", "version", "host", "machine", "state_dir")}
+    counts = {name: told.get(name) for name in ("state_schema", "queued", "running")}
+    flags = {name: told.get(name) for name in ("moved", "secrets")}
+    times = {name: told.get(name) for name in ("taken", "half_life")}
+    jobs = told.get("without_variables", [])
+    if not (
+        all(isinstance(one, str) and one == clean(one) for one in texts.values())
+        and all(type(one) is int and one >= 0 for one in counts.values())
+        and all(isinstance(one, bool) for one in flags.values())
+        and all(type(one) in (int, float) for one in times.values())
+        and isinstance(jobs, list)
+        and all(isinstance(one, str) for one in jobs)
+    ):
+        return None
+    found = Manifest(
+        **{**texts, **counts, **flags, **times},  # type: ignore[arg-type]
+        without_variables=tuple(map(JobId, jobs)),
+    )
+    place = found.state_dir
+    is_right = (
+        re.fullmatch(r"[A-Za-z0-9]{1,64}", found.id)
+        and math.isfinite(found.half_life)
+        and found.half_life > 0
+        and 0 <= found.taken <= LATEST
+        and place.startswith("/")
+        and posixpath.normpath(place) == place != "/"
+    )
+    return found if is_right else None
+
+
 def unusable(schema: object, state_schema: object, version: object, known: int) -> str | None:
     """Why a backup cannot be restored here; ``None``: it can. ``known``: the newest state schema."""
     newer = isinstance(schema, str) and schema.startswith("mayfly.backup/") and schema != SCHEMA
@@ -118,8 +181,8 @@ def unusable(schema: object, state_schema: object, version: object, known: int) 
         return "is no backup that `mayfly backup` has written"
     if newer or (isinstance(state_schema, int) and state_schema > known):
         return (
-            f"was written by a newer Mayfly ({version}): install that version here, then restore; nothing "
-            "was changed"
+            f"was written by a newer Mayfly ({clean(str(version))}): install that version here, then "
+            "restore; nothing was changed"
         )
     return None
 

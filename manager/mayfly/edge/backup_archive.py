@@ -15,7 +15,7 @@ import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
@@ -26,6 +26,7 @@ MANIFEST = "manifest.json"  # the first entry
 END = "end.json"  # the last one
 PIECE = 256 * 1024
 SMALL = 16 * 1024 * 1024  # bytes of the first and of the last
+LATEST = 1 << 33  # seconds: when a file was changed at the latest, so that any disk can say it
 _LEVEL = 1  # a backup waits for the disk, and costs jobs no processor
 
 
@@ -132,12 +133,20 @@ class Reader:
             raise Refused(f"{self.what} is no backup that `mayfly backup` has written") from error
         except tarfile.ReadError as error:
             raise self._damaged(error) from error
-        except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
+        except (
+            OSError,
+            EOFError,
+            zlib.error,
+            tarfile.TarError,
+            ValueError,
+            RecursionError,
+        ) as error:
             raise self._damaged(error) from error
 
-    def unpack(self, folder: Path) -> Iterator[str]:
+    def unpack(self, folder: Path, is_written: Callable[[str], bool]) -> Iterator[str]:
         """Put each entry beneath the folder, and name it; all of them are there, and as they were written,
-        once it has ended. ``OSError`` where the disk does not take them.
+        once it has ended. ``is_written``: which names there may be. ``OSError`` where the disk does not take
+        them.
         """
         while True:
             entry = self._next()
@@ -155,7 +164,7 @@ class Reader:
                     )
                 self._see_the_end()
                 return
-            self._place(entry, folder)
+            self._place(entry, folder, is_written)
             yield entry.name
 
     def _see_the_end(self) -> None:
@@ -174,8 +183,15 @@ class Reader:
             raise self._damaged(error) from error
         return entry
 
-    def _place(self, entry: tarfile.TarInfo, folder: Path) -> None:
-        if not entry.isreg() or not is_plain(entry.name) or (folder / entry.name).exists():
+    def _place(
+        self, entry: tarfile.TarInfo, folder: Path, is_written: Callable[[str], bool]
+    ) -> None:
+        if (
+            not _is_whole_file(entry)
+            or not is_plain(entry.name)
+            or not is_written(entry.name)
+            or not _has_room(folder, entry.name)
+        ):
             raise Refused(
                 f"{self.what} has an entry that Mayfly never writes ({entry.name!r}): nothing was changed"
             )
@@ -219,7 +235,7 @@ class Reader:
     def _told(self, entry: tarfile.TarInfo) -> dict[str, Any]:
         try:
             return self._document(entry)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._damaged(error) from error
 
     def _damaged(self, error: BaseException) -> Refused:
@@ -230,6 +246,23 @@ class Reader:
         return Refused(
             f"{self.what} is damaged ({error}): copy it again, or take an older one. Nothing was changed"
         )
+
+
+def _is_whole_file(entry: tarfile.TarInfo) -> bool:
+    """Whether it is a file as ``Writer`` writes them: of a sparse one a few bytes would fill the disk."""
+    return (
+        entry.type in (tarfile.REGTYPE, tarfile.AREGTYPE)
+        and not entry.issparse()
+        and entry.size >= 0
+        and 0 <= entry.mtime <= LATEST
+    )
+
+
+def _has_room(folder: Path, name: str) -> bool:
+    """Whether nothing has that name yet, and no file one of the folders above it."""
+    place = folder / name
+    above = [one for one in place.parents if folder in one.parents]
+    return not os.path.lexists(place) and all(one.is_dir() or not one.exists() for one in above)
 
 
 def is_plain(name: str) -> bool:

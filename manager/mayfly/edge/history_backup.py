@@ -130,6 +130,20 @@ def refuse_moved(history_meta: str | None) -> None:
         )
 
 
+def refuse_foreign(database: Path) -> None:
+    """``Refused`` where a database of a backup does more than to hold tables: Mayfly makes no such one."""
+    with translated("cannot read", database), closing(_read_only(database)) as db:
+        found = db.execute(
+            "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+            " OR sql LIKE 'CREATE VIRTUAL%' LIMIT 1"
+        ).fetchone()
+    if found is not None:
+        raise Refused(
+            f"the backup has a {found[0]} {found[1]!r} in {database.name}, which Mayfly never makes: nothing "
+            "was changed"
+        )
+
+
 def forget(history: Path, keys: Iterable[str]) -> None:
     """Take meta values out of a history that nobody has open."""
     with translated("cannot write", history), closing(sqlite3.connect(history)) as db, db:
