@@ -441,6 +441,67 @@ def test_the_configuration_comes_with_it_and_none_is_overwritten(box: Box, tmp_p
     assert not (box.state / FILE_NAME).exists()
 
 
+def test_what_is_roots_alone_is_so_again_and_what_is_left_out_is_named(
+    box: Box, tmp_path: Path
+) -> None:
+    etc, far = box.config.parent, tmp_path / "far"
+    (etc / "credentials").mkdir()
+    (etc / "conf.d").mkdir()
+    drop_in, own = etc / "conf.d/a.toml", (etc / "other.toml", etc / "credentials/a.toml")
+    for place in (*own, far):
+        place.write_text("glrt-1")
+        place.chmod(0o600)
+    drop_in.write_text(
+        "".join(
+            f'[[pool]]\nname = "{name}"\nprovider = "gitlab"\nslots = 1\n[pool.gitlab]\n'
+            f'url = "https://forge.lab/x"\ntoken = {{ file = "{token}" }}\n'
+            for name, token in (("b", etc / "other.toml"), ("c", far))
+        )
+    )
+    drop_in.chmod(0o600)
+    box.config.chmod(0o640)
+    (box.state / "output").rename(tmp_path / "output")
+    (box.state / "output").symlink_to(tmp_path / "output")
+    told = box.does("backup", "--with-secrets", str(tmp_path / "b"))
+    assert "2 files with tokens and keys are in it" in told
+    assert f"not in it, as no files beside the configuration: {far}" in told
+    assert f"state/output/{9:013}.log" in names(tmp_path / "b"), "it is on another disk"
+    (box.state / FILE_NAME).unlink()
+    for place in (*own, drop_in, box.config):
+        place.unlink()
+    box.does("restore", str(tmp_path / "b"))
+    modes = [place.stat().st_mode & 0o777 for place in (*own, drop_in, box.config)]
+    assert modes == [0o600, 0o600, 0o600, 0o640]
+
+
+def test_a_box_is_closed_before_its_backup_is_whole_and_open_where_there_is_none(
+    box: Box, tmp_path: Path
+) -> None:
+    with closing(History(box.state)) as history:
+        ended: list[Fact] = [
+            AgentExited(T + 20, Generation("0" * 13), "job_done", None, 0, 0),
+            JobEnded(T + 20, JobId("job2"), JobState.SUCCEEDED, None, 0),
+        ]
+        history.commit(ended, apply(history.load(), ended))
+    theirs, ours = os.pipe()
+    os.close(theirs)
+    with Path(os.devnull).open("r+b") as nothing:
+        environment = {**os.environ, "MAYFLY_CONFIG": str(box.config)}
+        files = (nothing.fileno(), ours, nothing.fileno())
+        process = copies.start((*copies.MAYFLY, "backup", "--move", "-"), environment, files)
+        assert process.wait(60) == 1
+    os.close(ours)
+    assert box.rows("SELECT value FROM meta WHERE key = 'moved'") == []
+    with closing(sqlite3.connect(box.state / FILE_NAME)) as db, db:
+        db.execute(
+            "CREATE TRIGGER t BEFORE INSERT ON meta WHEN new.key = 'moved'"
+            " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    file = tmp_path / "b"
+    assert box.mayfly("backup", "--move", str(file)).returncode != 0
+    assert list(tmp_path.glob("*b*")) == []
+
+
 def of_another_machine(file: Path, folder: Path) -> None:
     """Have the backup say that it is of another machine."""
     with tarfile.open(file) as archive:

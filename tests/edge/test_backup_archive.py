@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mayfly.core.backup import is_written
-from mayfly.edge.backup_archive import Reader
+from mayfly.edge.backup_archive import Reader, Writer
 from mayfly.edge.faults import Refused
 
 
@@ -91,3 +93,33 @@ def test_an_entry_that_mayfly_never_writes_is_refused(
 def test_a_document_that_nests_without_end_is_damage() -> None:
     with pytest.raises(Refused, match="is damaged"):
         Reader(io.BytesIO(made_by_hand([], b"[" * 100_000)), "it")
+
+
+def test_a_file_that_the_disk_does_not_give_is_named(tmp_path: Path) -> None:
+    """What is in the way is not where the backup is written to."""
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(Refused, match=f"{loop} cannot be read: Too many levels"):
+        Writer(io.BytesIO()).file("state/output/a", loop)
+    writer = Writer(io.BytesIO())
+    with pytest.raises(Refused, match="state/output/a cannot be read: Input/output error"):
+        writer._add("state/output/a", _Ill(), 7, 0o600, 0)
+
+
+class _Ill(io.BytesIO):
+    """A file on a disk that fails."""
+
+    def read(self, _size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_time_that_no_backup_can_say_is_the_nearest_that_one_can(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.write_bytes(b"text")
+    os.utime(old, (-5, -5))
+    out = io.BytesIO()
+    writer = Writer(out)
+    writer.text("manifest.json", {})
+    writer.file("state/output/a", old)
+    writer.end()
+    assert unpacked(out.getvalue(), tmp_path / "to") == ["state/output/a"]

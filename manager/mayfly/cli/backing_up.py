@@ -8,8 +8,8 @@ import secrets
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -67,13 +67,30 @@ def backed_up(file: str, config: str | None, wanted: Wanted) -> Iterator[str]:
             if why is not None:
                 raise Trouble(f"this box is not handed over: {why}")
         making = _Making(main, host, state_dir, target, wanted)
-        manifest = making.make()
         if wanted.move:
             history = History(state_dir)
             stack.callback(history.close)
-            told = {"at": rfc3339(manifest.taken), "backup": manifest.id}
-            history.set_meta("moved", json.dumps(told))
+            stack.enter_context(_handing_over(making, history))
+        manifest = making.make()
     yield from making.told(manifest)
+
+
+@contextmanager
+def _handing_over(making: _Making, history: History) -> Iterator[None]:
+    """The box is closed before the backup is whole, and open again where there is none in the end."""
+    before = history.meta("moved")
+
+    def hand_over(manifest: Manifest) -> None:
+        told = {"at": rfc3339(manifest.taken), "backup": manifest.id}
+        history.set_meta("moved", json.dumps(told))
+
+    making.before_the_end = hand_over
+    try:
+        yield
+    except BaseException:
+        if before is None:
+            history_backup.forget(history.path, ("moved",))
+        raise
 
 
 @dataclass(slots=True)
@@ -86,24 +103,29 @@ class _Making:
     size: int = 0
     unknown: tuple[str, ...] = ()
     tokens: int = 0
+    elsewhere: tuple[str, ...] = ()  # files with secrets that are not in it
+    before_the_end: Callable[[Manifest], None] = lambda _: None
 
     def make(self) -> Manifest:
         beside = TEMPORARY if self.target is None else self.target.absolute().parent
         try:
-            with backup_state.working(beside) as folder:
+            with ExitStack() as stack:
+                folder = copies = stack.enter_context(backup_state.working(beside))
+                if not backup_state.is_safe(beside):
+                    copies = stack.enter_context(backup_state.working(TEMPORARY))
                 if self.target is None:
-                    manifest = self._write(folder, sys.stdout.buffer)
+                    manifest = self._write(copies, sys.stdout.buffer)
                     sys.stdout.buffer.flush()
                     return manifest
                 new = folder / "new"
                 with os.fdopen(
                     os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "wb"
                 ) as out:
-                    manifest = self._write(folder, out)
+                    manifest = self._write(copies, out)
                     out.flush()
                     os.fsync(out.fileno())
                     self.size = out.tell()
-                os.link(new, self.target)
+                backup_state.place(new, self.target)
                 return manifest
         except FileExistsError as error:
             raise Trouble(f"{self.target} is there already: nothing was written") from error
@@ -148,6 +170,7 @@ class _Making:
             elif self._is_wanted(found.part):
                 writer.file(f"state/{found.name}", found.place)
         self.unknown = tuple(unknown)
+        self.before_the_end(manifest)
         writer.end()
         return manifest
 
@@ -163,8 +186,9 @@ class _Making:
             writer.file(f"config/{'conf.d/' if file != self.main else ''}{inner}", file)
         if not self.wanted.secrets:
             return
-        for place in _own(self.main):
-            self.tokens += writer.file(f"secrets/{place.relative_to(self.main.parent)}", place)
+        own, self.elsewhere = _own(self.main)
+        for inner, place in own.items():
+            self.tokens += writer.file(f"secrets/{inner}", place)
 
     def told(self, manifest: Manifest) -> Iterator[str]:
         """What it is, line by line."""
@@ -177,6 +201,8 @@ class _Making:
                 f"{self.tokens} files with tokens and keys are in it: keep it as you keep those (it is "
                 "readable by you alone)"
             )
+            if self.elsewhere:
+                yield f"not in it, as no files beside the configuration: {', '.join(self.elsewhere)}"
         else:
             yield "tokens are not in it: copy what the configuration names, or take --with-secrets"
         if manifest.without_variables:
@@ -195,14 +221,22 @@ class _Making:
             )
 
 
-def _own(main: Path) -> Iterator[Path]:
-    """The files with secrets beside the configuration: those of the usual folder, and those that it names."""
-    folder = main.parent
-    named = {Path(name) for file in config_files(main) for name in _named(_tree(file))}
-    usual = folder / "credentials"
-    for place in sorted({*usual.glob("*"), *named}):
+def _own(main: Path) -> tuple[dict[str, Path], tuple[str, ...]]:
+    """The files with secrets beside the configuration, by their names there: those of the usual folder, and
+    those that it names; and those that it names, but which are elsewhere, or not there.
+    """
+    folder = Path(os.path.abspath(main.parent))  # noqa: PTH100  without .. and //
+    named = {
+        Path(os.path.normpath(name)) for file in config_files(main) for name in _named(_tree(file))
+    }
+    usual = {place for place in (folder / "credentials").glob("*") if place.is_file()}
+    own, elsewhere = {}, []
+    for place in sorted(usual | named):
         if folder in place.parents and place.is_file() and not place.is_symlink():
-            yield place
+            own[str(place.relative_to(folder))] = place
+        else:
+            elsewhere.append(str(place))
+    return own, tuple(elsewhere)
 
 
 def _tree(file: Path) -> object:

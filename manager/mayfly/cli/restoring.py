@@ -47,7 +47,7 @@ from mayfly.providers.installed import packages
 
 STAGED = ".restoring-"
 NAMED = "99-restored-name.toml"  # a drop-in, so that no file is edited
-CONFIG_MODE, SECRET_MODE = 0o644, 0o600
+CONFIG_MODE, SECRET_MODE = 0o644, 0o600  # of ours, and of what is secret wherever it stood
 HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 
 
@@ -117,7 +117,7 @@ class _Box:
     touched: bool = False
     lost: int = 0
     queued: int = 0
-    told: list[str] = field(default_factory=list)
+    modes: dict[Path, int] = field(default_factory=dict)  # of the configuration's files
 
     @property
     def standing(self) -> str:
@@ -188,9 +188,12 @@ class _Box:
                 inner = place.relative_to(staged / "config")
                 target = self.main if str(inner) == "config.toml" else self.main.parent / inner
                 found[target] = place.read_bytes()
+                # A configuration that is root's alone, for what it says, stays so.
+                self.modes[target] = (place.stat().st_mode & 0o755) | 0o600
         if self.asked.named is not None:
             text = f'# Written by `mayfly restore --as`.\n[host]\nname = "{self.asked.named}"\n'
             found[self.main.parent / "conf.d" / NAMED] = text.encode()
+            self.modes[self.main.parent / "conf.d" / NAMED] = CONFIG_MODE
         for place in (staged / "secrets").rglob("*"):
             if place.is_file():
                 found[self.main.parent / place.relative_to(staged / "secrets")] = place.read_bytes()
@@ -308,8 +311,7 @@ class _Box:
         for place in former:
             place.unlink()
         for place, text in texts.items():
-            secret = place.suffix != ".toml"
-            _write(place, text, SECRET_MODE if secret else CONFIG_MODE)
+            _write(place, text, self.modes.get(place, SECRET_MODE))
         backup_state.put_in_place(staged / "state", self.state_dir)
 
     def _summary(self) -> Iterator[str]:
@@ -372,7 +374,7 @@ def _host_name(text: bytes) -> str | None:
 
 def _write(place: Path, text: bytes, mode: int) -> None:
     """Whole or not at all."""
-    place.parent.mkdir(mode=0o755 if mode == CONFIG_MODE else 0o700, parents=True, exist_ok=True)
+    place.parent.mkdir(mode=0o700 if mode == SECRET_MODE else 0o755, parents=True, exist_ok=True)
     new = place.with_name(f".{place.name}.restored")
     new.unlink(missing_ok=True)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

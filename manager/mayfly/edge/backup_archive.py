@@ -65,23 +65,28 @@ class Writer:
         self._add(name, io.BytesIO(data), len(data), mode, 0)
 
     def file(self, name: str, place: Path) -> bool:
-        """A regular file as long as it is now; False: there is none (any more), and it is left out."""
+        """A regular file as long as it is now; False: there is none (any more), and it is left out;
+        ``Refused`` where it cannot be read.
+        """
         try:
             descriptor = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise _unreadable(place, error) from error
         with os.fdopen(descriptor, "rb") as source:
             seen = os.fstat(source.fileno())
             if not stat.S_ISREG(seen.st_mode):
                 return False
             mode = stat.S_IMODE(seen.st_mode) & 0o777
-            self._add(name, source, seen.st_size, mode, int(seen.st_mtime))
+            mtime = min(max(0, int(seen.st_mtime)), LATEST)
+            self._add(name, source, seen.st_size, mode, mtime)
         return True
 
     def _add(self, name: str, source: IO[bytes], size: int, mode: int, mtime: int) -> None:
         entry = tarfile.TarInfo(name)
         entry.size, entry.mode, entry.mtime = size, mode, mtime
-        reader = _Exactly(source, size)
+        reader = _Exactly(source, size, name)
         self._tar.addfile(entry, reader)
         self._tar.members = []  # type: ignore[attr-defined]  # which it keeps, otherwise
         self._sums.add(name, size, reader.digest.hexdigest())
@@ -99,15 +104,24 @@ class _Exactly:
 
     source: IO[bytes]
     left: int
+    name: str
     digest: Any = field(default_factory=hashlib.sha256)
 
     def read(self, size: int = PIECE) -> bytes:
         wanted = min(size, self.left)
-        data = self.source.read(wanted) if wanted else b""
+        try:
+            data = self.source.read(wanted) if wanted else b""
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
         data += b"\0" * (wanted - len(data))
         self.left -= len(data)
         self.digest.update(data)
         return data
+
+
+def _unreadable(place: object, error: OSError) -> Refused:
+    """Not the backup is in the way, but what belongs into it."""
+    return Refused(f"{place} cannot be read: {error.strerror}; there is no backup")
 
 
 @dataclass(slots=True)

@@ -5,12 +5,14 @@ The databases of it are ``history_backup``'s. Nothing here decides what is wante
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from mayfly.core.backup import PARTS, Part, part_of
 from mayfly.edge.history_file import FILE_NAME
 
 MACHINE = Path("/etc/machine-id")
+NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 WORKING = ".mayfly-backup-"  # what the directory begins with in which one is made
 
 
@@ -43,28 +46,29 @@ class Found:
 def files(state_dir: Path, users: Collection[int], providers: Collection[str]) -> Iterator[Found]:
     """All that is to be copied as it stands, and what no Mayfly of this version makes: as ``OF_THE_BOX``.
 
-    ``users``: whose content is needed; ``providers``: names of those that may keep what services gave.
+    ``users``: whose content is needed; ``providers``: names of those that may keep what services gave. An
+    entry of it that is a link was put on another disk by an operator, and is followed; no other is.
     """
-    for entry in sorted(state_dir.iterdir()):
-        part = part_of(entry.name, providers)
+    for link in sorted(state_dir.iterdir()):
+        part, entry = part_of(link.name, providers), link.resolve() if link.is_symlink() else link
         if part is None:
-            yield Found(entry.name, entry, Part.OF_THE_BOX)
+            yield Found(link.name, link, Part.OF_THE_BOX)
         elif part is Part.NEEDED:
             for uid in sorted(users):
-                yield from _beneath(entry / str(uid), state_dir, part)
+                yield from _beneath(entry / str(uid), f"{link.name}/{uid}", part)
         elif part in (Part.FILES, Part.BULK, Part.TOKENS):
-            yield from _beneath(entry, state_dir, part)
+            yield from _beneath(entry, link.name, part)
 
 
-def _beneath(place: Path, state_dir: Path, part: Part) -> Iterator[Found]:
+def _beneath(place: Path, name: str, part: Part) -> Iterator[Found]:
     if place.is_symlink():
         return
     if place.is_dir():
         with suppress(FileNotFoundError):
             for inner in sorted(place.iterdir()):
-                yield from _beneath(inner, state_dir, part)
+                yield from _beneath(inner, f"{name}/{inner.name}", part)
     elif place.is_file() and not place.name.endswith((".new", ".lock")):
-        yield Found(str(place.relative_to(state_dir)), place, part)
+        yield Found(name, place, part)
 
 
 def databases(state_dir: Path) -> list[str]:
@@ -83,14 +87,46 @@ def working(beside: Path) -> Iterator[Path]:
     """
     for left in beside.glob(f"{WORKING}*"):
         _sweep(left)
-    folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=beside))
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder, held = _made(beside)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(held)
+
+
+def _made(beside: Path) -> tuple[Path, int]:
+    """A new directory that is held: one that begins at the same time may sweep it away before it is."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=WORKING, dir=beside))
+        with suppress(FileNotFoundError):
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(held, fcntl.LOCK_EX)
+            if folder.exists():
+                return folder, held
+            os.close(held)
+
+
+def is_safe(beside: Path) -> bool:
+    """Whether databases may be copied to a directory there: nobody else may put a link in its place, which
+    SQLite would follow.
+    """
+    found = beside.stat()
+    is_ours = found.st_uid in (0, os.geteuid())
+    is_open = found.st_mode & 0o022 and not found.st_mode & stat.S_ISVTX
+    return is_ours and not is_open
+
+
+def place(new: Path, target: Path, link: Callable[[Path, Path], None] = os.link) -> None:
+    """Give a whole file its name, which must be free: ``FileExistsError`` otherwise."""
+    try:
+        link(new, target)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        # A disk without hard links, such as a stick with FAT.
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        new.replace(target)
 
 
 def _sweep(left: Path) -> None:
