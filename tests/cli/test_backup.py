@@ -533,6 +533,29 @@ def test_a_box_beside_the_first_gets_a_name_and_an_identity_of_its_own(
     assert box.rows("SELECT value FROM meta WHERE key = 'host'") == []
 
 
+def test_no_manager_begins_an_empty_state_where_a_restore_was_broken_off(
+    box: Box, tmp_path: Path
+) -> None:
+    file = str(tmp_path / "b")
+    box.does("backup", file)
+    (box.config.parent / "conf.d").write_text("")
+    told = box.refuses("restore", "--force", "--as", "two", file)
+    assert "Not a directory; what was here is as it was" in told
+    (box.config.parent / "conf.d").unlink()
+    # The configuration cannot be put in place, once the old state has gone from its own.
+    in_the_way = box.config.parent / ".config.toml.restored"
+    in_the_way.mkdir()
+    assert "what was here is in" in box.refuses("restore", "--force", file)
+    assert not (box.state / FILE_NAME).exists()
+    in_the_way.rmdir()
+    told = box.refuses("run")
+    assert f"a restore of {box.state} was broken off: restore again" in told
+    assert not (box.state / FILE_NAME).exists()
+    box.does("restore", file)
+    assert "job3" in box.memory().jobs
+    assert not list(box.state.glob(".restore*"))
+
+
 def test_a_disk_that_is_full_leaves_everything_as_it_was(
     box: Box, other: Box, tmp_path: Path
 ) -> None:

@@ -288,7 +288,6 @@ class _Box:
         self.lost = len(memory.jobs) - len(after.jobs)
 
     def _change(self, staged: Path, texts: Mapping[Path, bytes]) -> None:
-        self.touched = True
         here = sorted(
             entry.name
             for entry in self.state_dir.iterdir()
@@ -301,6 +300,8 @@ class _Box:
             for place in config_files(self.main)
             if texts and place.exists() and place not in texts
         ]
+        self.touched = True
+        backup_state.begin_changing(self.state_dir)
         if here or replaced or former:
             at = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             self.aside = backup_state.aside(self.state_dir, here, f"{KEPT_ASIDE}{at}")

@@ -17,11 +17,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mayfly.core.backup import PARTS, Part, part_of
+from mayfly.core.backup import KEPT_ASIDE, PARTS, Part, part_of
+from mayfly.edge.faults import Refused
 from mayfly.edge.history_file import FILE_NAME
 
 MACHINE = Path("/etc/machine-id")
 NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+UNFINISHED = ".restore-unfinished"  # there while a restore changes the directory
 WORKING = ".mayfly-backup-"  # what the directory begins with in which one is made
 
 
@@ -155,11 +157,33 @@ def aside(state_dir: Path, names: list[str], to: str) -> Path:
     return folder
 
 
+def begin_changing(state_dir: Path) -> None:
+    """From now on no manager starts, which would begin an empty state, until what is restored is in place."""
+    (state_dir / UNFINISHED).touch(mode=0o600)
+    _sync(state_dir)
+
+
+def refuse_unfinished(state_dir: Path) -> None:
+    """``Refused`` where a restore was broken off while it changed the directory."""
+    marker = state_dir / UNFINISHED
+    if marker.exists():
+        raise Refused(
+            f"a restore of {state_dir} was broken off: restore again (mayfly restore FILE), or move what is "
+            f"in the newest {state_dir}/{KEPT_ASIDE}… back and remove {marker}"
+        )
+
+
 def put_in_place(staged: Path, state_dir: Path) -> None:
     """Move what was unpacked into its place, the history last: until that is there nothing is restored."""
     for entry in sorted(staged.iterdir(), key=lambda one: (one.name == FILE_NAME, one.name)):
         entry.rename(state_dir / entry.name)
-    descriptor = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(state_dir)
+    (state_dir / UNFINISHED).unlink()
+    _sync(state_dir)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

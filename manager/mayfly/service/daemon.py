@@ -28,7 +28,7 @@ from mayfly.core.model import Config, ContainerId, Generation, HostId, HostSpec
 from mayfly.core.recording import Recorder, Recording
 from mayfly.core.state import NOISE, State, begin
 from mayfly.core.stimuli import AgentStirred, ClientSign, OutputKept, Printed, ProcessesGone
-from mayfly.edge import clocks_let_go, history_backup, state_lock, systemd
+from mayfly.edge import backup_state, clocks_let_go, history_backup, state_lock, systemd
 from mayfly.edge.catalogue import architecture, catalogue
 from mayfly.edge.cgroup_use import ControlGroups
 from mayfly.edge.descriptors import raise_limit
@@ -105,6 +105,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(state_lock.managing(state_dir))
         log = Log()
+        backup_state.refuse_unfinished(state_dir)
         history = History(state_dir)
         stack.callback(history.close)
         history_backup.refuse_moved(history.meta("moved"))
