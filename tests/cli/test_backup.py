@@ -9,11 +9,12 @@ import json
 import os
 import sqlite3
 import tarfile
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import CompletedProcess
+from subprocess import CompletedProcess, run
 
 import pytest
 
@@ -41,6 +42,7 @@ from tests import copies
 from tests.harness import disk
 
 T = 1_790_000_000.0
+NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 POOL = '[[pool]]\nname = "a"\nslots = 2\n'
 
 
@@ -334,7 +336,7 @@ def _lacking(name: str, text: bytes) -> list[tuple[str, bytes]]:
         (_cut, "is cut off"),
         (_bit, "damaged"),
         (lambda data: data[:-3], "is cut off"),
-        (lambda _: b"", "is damaged (empty file)"),
+        (lambda _: b"", "is empty: what was to write it has failed"),
         (lambda _: b"PK\3\4 some other file", "is no backup that `mayfly backup` has written"),
         (lambda data: _entries(data, _newer), "was written by a newer Mayfly"),
         (lambda data: _entries(data, _later), "was written by a newer Mayfly"),
@@ -414,6 +416,9 @@ def test_what_is_in_the_way_is_refused_and_named(box: Box, other: Box, tmp_path:
         assert "stop it first" in box.refuses("restore", "--force", str(file))
         assert "stop it before" in box.refuses("backup", "--move", str(tmp_path / "e"))
         box.does("backup", str(tmp_path / "f"))
+    assert "63 at most" in other.refuses("restore", "--as", "a" * 64, str(file), code=2)
+    named = ("restore", "--as", "three", "--without-config", str(file))
+    assert "--as is written into the configuration" in other.refuses(*named, code=2)
     assert "--as: 'a b' is no name" in other.refuses("restore", "--as", "a b", str(file), code=2)
     assert "cannot be read" in other.refuses("restore", str(tmp_path / "none"))
     assert "--yes goes with --resume" in other.refuses("restore", "--yes", str(file), code=2)
@@ -618,6 +623,21 @@ def held(place: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
+def test_whoever_may_not_look_into_the_state_is_told_to_try_sudo() -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        hidden = Box(Path(place))
+        hidden.configure()
+        with managing(hidden.state), closing(History(hidden.state)):
+            pass
+        environment = {**os.environ, "MAYFLY_CONFIG": str(hidden.config)}
+        line = (*NOBODY, *copies.MAYFLY, "backup", "-")
+        done = run(line, env=environment, capture_output=True, text=True, check=False)
+    told = f"mayfly: {hidden.state} cannot be read: Permission denied; try sudo\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
 
 
 def test_each_entry_of_a_state_directory_is_something_to_a_backup() -> None:

@@ -68,3 +68,9 @@ def test_each_name_below_the_state_directory_is_something_to_a_backup() -> None:
     assert {"output", "results", "pools", "notices", "lease-holder"} <= named
     unknown = {name for name in named if part_of(name, {"gitlab"}) is None}
     assert not unknown, f"say in PARTS of core/backup.py what they are: {unknown}"
+
+
+def test_whether_there_is_a_state_is_asked_where_one_may_not_look_too() -> None:
+    """`Path.exists` raises there, and whoever is no root would see a traceback."""
+    asked = "(state_dir / FILE_NAME).exists()"
+    assert [file.name for file in SOURCE.rglob("*.py") if asked in file.read_text()] == []

@@ -23,7 +23,7 @@ from mayfly.core.quantities import rfc3339, spoken_size
 from mayfly.edge import backup_state, history_backup, state_lock
 from mayfly.edge.backup_archive import MANIFEST, Writer
 from mayfly.edge.history import History
-from mayfly.edge.history_file import FILE_NAME
+from mayfly.edge.history_file import FILE_NAME, is_there
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.sources import files as config_files
 from mayfly.edge.sources import main_file
@@ -47,9 +47,9 @@ def backed_up(file: str, config: str | None, wanted: Wanted) -> Iterator[str]:
     main = main_file(config, os.environ)
     host = load_config(config).config.host
     state_dir = Path(host.state_dir)
-    if not (state_dir / FILE_NAME).exists():
-        if state_dir.is_dir() and not os.access(state_dir, os.R_OK | os.X_OK):
-            raise Trouble(f"{state_dir} cannot be read: Permission denied; try sudo")
+    with translated():
+        is_state = is_there(state_dir)
+    if not is_state:
         raise Trouble(f"{state_dir} has no state: no manager has run on it yet")
     target = None if file == "-" else Path(file)
     if target is not None and os.path.lexists(target):

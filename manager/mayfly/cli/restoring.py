@@ -39,7 +39,7 @@ from mayfly.core.plain_text import clean
 from mayfly.edge import backup_state, history_backup, state_lock
 from mayfly.edge.backup_archive import Reader
 from mayfly.edge.history import History
-from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION
+from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION, is_there
 from mayfly.edge.sources import files as config_files
 from mayfly.edge.sources import main_file
 from mayfly.edge.workspaces import Bounds, Workspaces
@@ -48,7 +48,7 @@ from mayfly.providers.installed import packages
 STAGED = ".restoring-"
 NAMED = "99-restored-name.toml"  # a drop-in, so that no file is edited
 CONFIG_MODE, SECRET_MODE = 0o644, 0o600  # of ours, and of what is secret wherever it stood
-HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+HOST_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,12 @@ def restored(file: str, config: str | None, asked: Asked) -> Iterator[str]:
     what = "standard input" if file == "-" else file
     if asked.named is not None and not HOST_NAME.fullmatch(asked.named):
         raise Usage(
-            f"--as: {asked.named!r} is no name of a box: letters, digits and -, not - first"
+            f"--as: {asked.named!r} is no name of a box: letters, digits and -, not - first, 63 "
+            "at most"
+        )
+    if asked.named is not None and not asked.config:
+        raise Usage(
+            "--as is written into the configuration, which --without-config leaves as it is"
         )
     with ExitStack() as stack:
         stack.enter_context(translated())
@@ -161,7 +166,7 @@ class _Box:
     # -- what is refused --------------------------------------------------------------------------
 
     def _refuse_existing(self) -> None:
-        if (self.state_dir / FILE_NAME).exists() and not self.asked.force:
+        if is_there(self.state_dir) and not self.asked.force:
             raise Trouble(
                 f"{self.state_dir} has a state already: --force puts it aside, into a folder {KEPT_ASIDE}… "
                 "there, and restores"
@@ -230,7 +235,7 @@ class _Box:
 
     def _ask(self) -> None:
         """Whether what is queued may run, where nobody but a person can know."""
-        clean = self.backup.moved and not (self.state_dir / FILE_NAME).exists()
+        clean = self.backup.moved and not is_there(self.state_dir)
         if not self.asked.resume or self.asked.yes or clean or not self.backup.queued:
             return
         why = (

@@ -18,7 +18,7 @@ from mayfly.core.model import Config, Generation, SlotName
 from mayfly.edge import clocks_let_go
 from mayfly.edge.faults import Fault, Refused
 from mayfly.edge.gpu_clocks import GpuClocks, is_at_work
-from mayfly.edge.history_file import FILE_NAME
+from mayfly.edge.history_file import is_there
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.state_lock import is_managed
 
@@ -35,7 +35,7 @@ def unlocked(config: Config, *, force: bool) -> tuple[list[str], bool]:
             "a manager runs and unlocks clocks once their job has ended: end it by `mayfly cancel JOB`, or "
             "stop the manager before (`sudo systemctl stop mayfly`)"
         )
-    memory = _remembered(state_dir) if (state_dir / FILE_NAME).exists() else Memory()
+    memory = _remembered(state_dir) if is_there(state_dir) else Memory()
     locks = {name: known.clocks for name, known in memory.slots.items() if known.clocks is not None}
     clocks = GpuClocks()
     lines: list[str] = []

@@ -146,6 +146,11 @@ class Reader:
         except gzip.BadGzipFile as error:
             raise Refused(f"{self.what} is no backup that `mayfly backup` has written") from error
         except tarfile.ReadError as error:
+            if str(error) == "empty file":
+                raise Refused(
+                    f"{self.what} is empty: what was to write it has failed, and said why. Nothing "
+                    "was changed"
+                ) from error
             raise self._damaged(error) from error
         except (
             OSError,

@@ -122,6 +122,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
+def is_there(state_dir: Path) -> bool:
+    """Whether a manager has run on that directory; ``Refused`` where this user may not look."""
+    try:
+        (state_dir / FILE_NAME).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        hint = "; try sudo" if isinstance(error, PermissionError) else ""
+        raise Refused(f"{state_dir} cannot be read: {error.strerror}{hint}") from error
+    return True
+
+
 @contextmanager
 def translated(what: str, path: Path) -> Iterator[None]:
     """SQLite's errors as the three families, by its result codes (sqlite.org/rescode.html).

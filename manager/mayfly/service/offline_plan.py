@@ -21,7 +21,7 @@ from mayfly.core.seal import bears_its_name, looked_at
 from mayfly.core.state import begin
 from mayfly.core.stimuli import ConfigRead, EngineSeen, HostSurveyed, WitnessesRead
 from mayfly.edge.history import INSTALLATION_KEY
-from mayfly.edge.history_file import FILE_NAME
+from mayfly.edge.history_file import is_there
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.mounted import MountedPaths
 from mayfly.edge.witness import Witnesses
@@ -74,7 +74,7 @@ def offline_plan(config: Config, hardware: Hardware) -> dict[str, object]:
 
 def _remembered(state_dir: Path) -> tuple[HostId, str, Memory]:
     """This Mayfly's id, what it masks values with, and its memory; nothing where no manager has run yet."""
-    if not (state_dir / FILE_NAME).exists():
+    if not is_there(state_dir):
         return ANY_HOST, "", Memory()
     reader = HistoryReader(state_dir)
     try:
