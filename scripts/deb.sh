@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# The wheels of the Debian package: for which Pythons, and how pip gets them for another one than its own. Sourced after step.sh.
+# The wheels of the Debian package: for which Pythons, and how pip gets them for another one than its own; and what its control file is
+# made with. Sourced after step.sh.
 
 # Debian 12, Ubuntu 24.04, Debian 13.
 # shellcheck disable=SC2034 # whoever sources this reads it
@@ -13,4 +14,9 @@ fetch() {
     --implementation cp --python-version "$release" --abi "cp${release/./}" --abi abi3 --abi none \
     --platform "manylinux_2_34_$machine" --platform "manylinux_2_28_$machine" --platform "manylinux_2_17_$machine" \
     --platform "manylinux2014_$machine" --platform any "$@"
+}
+
+# as_replacement TEXT: what stands for it in sed's s|A|B|, whatever it has.
+as_replacement() {
+  printf '%s' "$1" | sed 's/[\\&|]/\\&/g'
 }

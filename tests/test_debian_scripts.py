@@ -199,6 +199,15 @@ def test_an_installation_fills_each_slot_that_is_there_and_forgets_them_last(hos
     assert not host.removed.exists()
 
 
+def test_a_maintainers_name_may_be_any() -> None:
+    line = f'. {SCRIPTS.parents[1]}/scripts/deb.sh; sed "s|@M@|$(as_replacement "$1")|" <<<"by @M@"'
+    name = r"Smith & Sons | \1 <it@lab.example>"
+    said = subprocess.run(
+        ["bash", "-c", line, "-", name], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == f"by {name}\n"
+
+
 @pytest.mark.parametrize("words", [("install",), ("install", "0.2.0-1"), ("upgrade", "0.2.0-1")])
 def test_no_older_version_is_put_over_a_newer_state(host: Host, words: tuple[str, ...]) -> None:
     state = host.root / "srv/state"
