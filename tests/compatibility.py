@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,23 @@ def kept() -> dict[str, Any]:
 def write() -> None:
     """Add what is new."""
     before = kept() if FILE.exists() else {"promised": {}, "gone": {}}
-    now = promised()
-    after = {
-        kind: sorted({*before["promised"].get(kind, ()), *names}) for kind, names in now.items()
-    }
+    after = added(before["promised"], promised())
     FILE.write_text(json.dumps({"promised": after, "gone": before["gone"]}, indent=1) + "\n")
+
+
+def added(before: Mapping[str, list[str]], now: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """What was promised and what is new; a kind that nobody looks for any more stays, too."""
+    kinds = [*now, *(kind for kind in before if kind not in now)]
+    return {kind: sorted({*before.get(kind, ()), *now.get(kind, ())}) for kind in kinds}
+
+
+def is_told_gone(name: str, changelog: str) -> bool:
+    """Whether the changelog names it under `Removed`: elsewhere its last word may stand for anything."""
+    told = "\n".join(
+        re.findall(r"^### Removed\n(.*?)(?=^##|\Z)", changelog, re.MULTILINE | re.DOTALL)
+    )
+    word = name.rpartition(" ")[2]
+    return re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", told) is not None
 
 
 def _tables(of: Mapping[str, Any], where: str) -> Iterator[str]:
