@@ -84,6 +84,8 @@ def test_a_code_is_told_with_what_to_type_on_lines_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
+        (("slot.held", "slot.cooling"), "help: one at a time: mayfly help slot.held"),
+        (("SLOT.HELD",), "no verb, topic or code 'SLOT.HELD': did you mean slot.held?"),
         (("drian",), "no verb, topic or code 'drian': did you mean drain?"),
         (("images", "biuld"), "no verb, topic or code 'images biuld': did you mean build?"),
         (("status", "more"), "no verb, topic or code 'status more': `mayfly help` lists them"),

@@ -71,6 +71,8 @@ def _found(context: Any, words: list[str]) -> Any:
         group = context.command
         names = group.list_commands(context) if hasattr(group, "list_commands") else []
         if word not in names:
+            if not at and (word in TOPICS or word in _sections()):
+                raise Usage(f"help: one at a time: mayfly help {word}")
             known = names if at else [*names, *TOPICS, *_sections()]
             raise Usage(_unknown([*words[:at], word], known))
         context = typer.Context(group.get_command(context, word), parent=context, info_name=word)
@@ -78,7 +80,7 @@ def _found(context: Any, words: list[str]) -> Any:
 
 
 def _unknown(words: list[str], names: list[str]) -> str:
-    near = get_close_matches(words[-1], names, 1)
+    near = get_close_matches(words[-1].lower(), names, 1)
     there = f"did you mean {near[0]}?" if near else "`mayfly help` lists them"
     return f"help: there is no verb, topic or code {clean(' '.join(words))!r}: {there}"
 
