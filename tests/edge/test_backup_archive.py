@@ -17,6 +17,7 @@ import pytest
 from mayfly.core.backup import is_written
 from mayfly.edge.backup_archive import Reader, Writer
 from mayfly.edge.faults import Refused
+from tests.harness import disk
 
 
 def entry(name: str, data: bytes = b"", **said: object) -> tuple[tarfile.TarInfo, bytes]:
@@ -88,6 +89,14 @@ def test_an_entry_that_mayfly_never_writes_is_refused(
     assert str(refused.value).isprintable()
     (only,) = (one for one in (tmp_path / "to").rglob("*") if not one.is_dir())
     assert only.read_bytes() == b"first"
+
+
+def test_what_unpacks_to_more_than_the_disk_has_is_not_begun(tmp_path: Path) -> None:
+    data = made_by_hand([entry("state/output/a", b"text"), entry("state/output/b", bytes(8 << 20))])
+    with disk(tmp_path / "small", "8m"):
+        with pytest.raises(OSError, match="No space left on device"):
+            unpacked(data, tmp_path / "small/to")
+        assert [one.name for one in (tmp_path / "small/to").rglob("?")] == ["a"]
 
 
 def test_a_document_that_nests_without_end_is_damage() -> None:

@@ -7,6 +7,7 @@ names that have one meaning. Here, since a library's extraction places what a st
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -27,6 +28,7 @@ END = "end.json"  # the last one
 PIECE = 256 * 1024
 SMALL = 16 * 1024 * 1024  # bytes of the first and of the last
 LATEST = 1 << 33  # seconds: when a file was changed at the latest, so that any disk can say it
+RESERVE = 1 << 30  # bytes that stay free, at most: a fiftieth of a smaller disk
 _LEVEL = 1  # a backup waits for the disk, and costs jobs no processor
 
 
@@ -209,11 +211,12 @@ class Reader:
             not _is_whole_file(entry)
             or not is_plain(entry.name)
             or not is_written(entry.name)
-            or not _has_room(folder, entry.name)
+            or not _is_free(folder, entry.name)
         ):
             raise Refused(
                 f"{self.what} has an entry that Mayfly never writes ({entry.name!r}): nothing was changed"
             )
+        _see_room(folder, entry.size)
         place = folder / entry.name
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -277,7 +280,17 @@ def _is_whole_file(entry: tarfile.TarInfo) -> bool:
     )
 
 
-def _has_room(folder: Path, name: str) -> bool:
+def _see_room(folder: Path, size: int) -> None:
+    """``OSError`` where the disk would be full with that: jobs that still run need it, and a small file may
+    unpack to any size.
+    """
+    disk = os.statvfs(folder)
+    left = disk.f_bavail * disk.f_frsize - size
+    if left < min(disk.f_blocks * disk.f_frsize // 50, RESERVE):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
+
+
+def _is_free(folder: Path, name: str) -> bool:
     """Whether nothing has that name yet, and no file one of the folders above it."""
     place = folder / name
     above = [one for one in place.parents if folder in one.parents]
