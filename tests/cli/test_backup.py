@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import re
 import sqlite3
 import tarfile
 import tempfile
@@ -33,13 +34,18 @@ from mayfly.core.facts import (
 )
 from mayfly.core.memory import Agent, Cordon, Job, Memory
 from mayfly.core.model import Generation, JobId, JobState, PoolName, SlotName
+from mayfly.core.naming import FIGURES, GATEWAY, WITNESSES
+from mayfly.edge import build_records, client_records, clocks_let_go, history_of_host, state_lock
 from mayfly.edge.backup_archive import Writer
 from mayfly.edge.history import History
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION
 from mayfly.edge.history_reader import HistoryReader
 from mayfly.edge.state_lock import managing
+from mayfly.providers.installed import packages
+from mayfly.service import engine_claim
 from tests import copies
 from tests.harness import disk
+from tests.pages import ROOT
 
 T = 1_790_000_000.0
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
@@ -641,6 +647,13 @@ def test_whoever_may_not_look_into_the_state_is_told_to_try_sudo() -> None:
 
 
 def test_each_entry_of_a_state_directory_is_something_to_a_backup() -> None:
+    named = (build_records, client_records, clocks_let_go, history_of_host, state_lock)
+    names = {FILE_NAME, engine_claim.KNOWN, GATEWAY, FIGURES, WITNESSES}
+    names |= {one.NAME for one in named}
+    for file in (ROOT / "manager/mayfly").rglob("*.py"):
+        names |= set(re.findall(r'\bstate_dir\)? / "([^"]+)"', file.read_text()))
+    assert len(names) > 15
+    assert [name for name in sorted(names) if part_of(name, packages()) is None] == []
     assert part_of("mayfly.sqlite-wal") is Part.OF_THE_BOX
     assert part_of("output") is Part.BULK
     assert part_of("lost+found") is None

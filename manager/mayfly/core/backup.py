@@ -71,6 +71,7 @@ PARTS: Mapping[str, Part] = {
     "gateway": Part.OF_THE_BOX,
     "lock": Part.OF_THE_BOX,
     "engine-id": Part.OF_THE_BOX,
+    "lease-holder": Part.OF_THE_BOX,
     "clocks-let-go": Part.OF_THE_BOX,
     "lease-holder": Part.OF_THE_BOX,
 }
