@@ -15,7 +15,7 @@ def test_its_five_minutes_are_sixty_lines_and_all_of_it_a_hundred() -> None:
     assert len(path.splitlines()) <= 60
 
 
-def test_its_first_two_commands_set_up_run_jobs_and_pass_the_tests() -> None:
+def test_its_first_two_commands_are_the_demo_and_the_tests() -> None:
     typed = [one.typed[0][0] for one in consoles() if one.page == "README.md"]
     assert typed[:2] == ["make demo", "make test"]
 

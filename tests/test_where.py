@@ -13,6 +13,7 @@ from tests.pages import ROOT, consoles
 
 FOUND = {one.what: one for one in obtainable()}
 PUBLISHED = [one.published for one in FOUND.values() if one.published]
+FOLDERS = ("docs", "fleet", "kubernetes", "manager/mayfly", "packages", "systemd", "scripts")
 SUFFIXES = {".md", ".yml", ".yaml", ".toml", ".py", ".service", ".sh", ".js", ".html", ""}
 
 # Each finds what would be fetched from elsewhere: the group is the address, or the name in an index.
@@ -45,7 +46,7 @@ def pages() -> list[Path]:
     ]
     below = [
         path
-        for folder in ("docs", "kubernetes", "manager/mayfly", "systemd", "scripts")
+        for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and path.suffix in SUFFIXES and "__pycache__" not in path.parts
     ]

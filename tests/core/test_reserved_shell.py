@@ -18,9 +18,8 @@ SLEEP = (
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    for name, text in (("sleep", SLEEP),):
-        (tmp_path / name).write_text(text)
-        (tmp_path / name).chmod(0o755)
+    (tmp_path / "sleep").write_text(SLEEP)
+    (tmp_path / "sleep").chmod(0o755)
     (tmp_path / "clock").write_text("1000\n")
     (tmp_path / "terminals").mkdir()
     (tmp_path / "terminals/0").touch()

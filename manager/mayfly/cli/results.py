@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 WAIT = 60.0  # seconds of one question
 AWAY = 1.0  # seconds until it is asked again where it did not answer
-FROM_ELSEWHERE = (
-    16 * 1024**3
-)  # bytes that are taken of a manager that is a stranger, unless more are asked for
+# Bytes that are taken of a manager that is a stranger, unless more are asked for.
+FROM_ELSEWHERE = 16 * 1024**3
 SAID = 20  # sentences of a manager's that are said on
 PATIENCE = 900.0  # seconds until results are there that a manager takes from an ended container
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
-PAGE = "docs/how-to/troubleshooting.md"
 _SECTION = re.compile(
     r'^<a id="([\w.-]+)"></a>\n\n### \1\n(.*?)(?=^<a id=|^## |\Z)', re.MULTILINE | re.DOTALL
 )

@@ -104,7 +104,7 @@ def too_much(
     allowed = f"{written_duration(round(limit))} of GPUs in seven days (reserve.per_week)"
     if (end - start) * wanted.gpus > limit + NEARLY:
         return f"a person may reserve {allowed} in pool {wanted.pool}, and this is more"
-    left = max(0.0, limit - most(found, start, end)) if found else limit
+    left = max(0.0, limit - most(found, start, end))
     minutes = written_duration(int(left // 60) * 60) if left >= 60.0 else "nothing"
     then = _first(limit, found, start, end, wanted.gpus) if more is None else None
     later = f", and as much as this from {clock(then)} on" if then is not None else ""

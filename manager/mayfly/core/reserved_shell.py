@@ -15,6 +15,9 @@ from mayfly.core.commands import Payload
 from mayfly.core.reservations import WARNINGS
 
 UNTIL = "/tmp/.mayfly-reserved-until"  # noqa: S108  in the agent's own files: where an end is told that is later
+GRACE = (
+    15.0  # seconds after its end in which the job, or a manager, ends it before its launcher does
+)
 WAIT = rf"""
 end=$1
 passed=0
@@ -59,11 +62,6 @@ def waiting(reservation: str, seconds: float) -> Payload:
 def shown(argv: Sequence[str]) -> Sequence[str]:
     """The command as lists show it: nobody wants to read the script."""
     return ("mayfly-reserved", argv[4]) if tuple(argv[1:3]) == ("-c", WAIT) else argv
-
-
-GRACE = (
-    15.0  # seconds after its end in which the job, or a manager, ends it before its launcher does
-)
 
 
 def lasts(seconds: float) -> str:

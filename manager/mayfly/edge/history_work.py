@@ -13,9 +13,8 @@ from mayfly.core.usage_report import Work
 
 # agents at once: a long history is not in memory, and no reader keeps the log from ending
 PIECE = 2000
-HELD_MOST = (
-    14 * 86400.0
-)  # seconds before the report in which a job may have ended that was held until then
+# Seconds before the report in which a job may have ended whose container was held until then.
+HELD_MOST = 14 * 86400.0
 # All of a life in one call, since SQLite reads its text anew for each.
 _WORK = (
     "SELECT lives.rowid AS number, lives.exited, lives.generation, lives.pool,"
