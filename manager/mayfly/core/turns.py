@@ -286,16 +286,16 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
         if not isinstance(fact, AgentExited | AgentRemoved):
             continue
         agent = memory.agents.get(fact.generation)
-        held = isinstance(fact, AgentRemoved) and agent is not None and agent.hold is not None
-        if agent is None or not agent.lease or not (held or agent.at_work):
+        pool = in_turn.get(agent.pool) if agent is not None and agent.lease else None
+        if agent is None or pool is None:
             continue
-        if isinstance(fact, AgentRemoved) and not held:
-            continue
-        pool = in_turn.get(agent.pool)
-        if pool is None:
+        if isinstance(fact, AgentExited) and agent.at_work:
+            seconds = _had(agent, pool, fact.at)
+        elif isinstance(fact, AgentRemoved) and agent.hold is not None:
+            seconds = _held(agent, fact.at)
+        else:
             continue
         before = used.get(pool.name, memory.turns.get(pool.name, NO_TURNS).used)
-        seconds = _held(agent, fact.at) if held else _had(agent, pool, fact.at)
         used[pool.name] = before + cost(max(LEAST, seconds), len(agent.lease), pool)
         found.append(TurnEnded(fact.at, pool.name, agent.generation, seconds, used[pool.name]))
     return tuple(found)
