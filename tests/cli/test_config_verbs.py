@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 
 from mayfly.cli.init_text import Found, PoolAnswers, config_text
 from mayfly.cli.verbs import app
-from mayfly.edge.app_key import NEEDED
-from mayfly.edge.extras import install_line
+from mayfly.edge.extras import extra_line
 from mayfly.edge.provider_keys import secrets_of
 from mayfly.providers.configuration import load
 from mayfly.providers.gitlab.settings import GitLabSettings
@@ -121,7 +120,7 @@ def test_check_names_the_library_that_an_app_needs_and_only_where_it_is_missing(
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == (
         f'mayfly: {config}:8: [[pool]] "gh" . github app: a GitHub App\'s key needs the Python library '
-        f"cryptography, beside Mayfly: `{install_line(sys.prefix, sys.executable, NEEDED)}`\n"
+        f"cryptography, beside Mayfly: `{extra_line('app')}`\n"
         "mayfly: 1 mistake\n"
     )
     ran = subprocess.run(

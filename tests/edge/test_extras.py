@@ -33,5 +33,6 @@ def test_an_extra_is_asked_for_by_the_packages_in_it(extra: str) -> None:
     assert all(name in line for name in names(EXTRAS[extra]))
 
 
-def test_an_extra_that_is_none_names_nothing() -> None:
+def test_an_extra_that_is_none_names_nothing_and_gives_no_half_of_a_line() -> None:
     assert extras.wanted("aap") == ()
+    assert extras.extra_line("aap") == "mayfly help where"

@@ -9,19 +9,17 @@ from __future__ import annotations
 import base64
 import json
 import re
-import sys
 from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from mayfly.edge.credentials import Secret
-from mayfly.edge.extras import install_line
+from mayfly.edge.extras import extra_line
 from mayfly.edge.faults import Refused
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-NEEDED = "cryptography>=44"
 SMALLEST = 2048  # bits
 GIVE = "give the .pem file that GitHub made"
 _RSA = re.compile("-----BEGIN (?:RSA |ENCRYPTED )?PRIVATE KEY-----")
@@ -33,7 +31,7 @@ def missing() -> str | None:
         return None
     return (
         "a GitHub App's key needs the Python library cryptography, beside Mayfly: "
-        f"`{install_line(sys.prefix, sys.executable, NEEDED)}`"
+        f"`{extra_line('app')}`"
     )
 
 

@@ -34,5 +34,6 @@ def install_line(prefix: str, python: str, *packages: str) -> str:
 
 
 def extra_line(extra: str) -> str:
-    """The same for an extra of this Mayfly."""
-    return install_line(sys.prefix, sys.executable, *wanted(extra))
+    """The same for an extra of this Mayfly; where nobody knows what is in it, what says how Mayfly is had."""
+    packages = wanted(extra)
+    return install_line(sys.prefix, sys.executable, *packages) if packages else "mayfly help where"
