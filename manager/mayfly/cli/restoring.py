@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mayfly.cli.confirming import confirm
 from mayfly.cli.loading import load_config, translated
 from mayfly.cli.trouble import Trouble, Usage
 from mayfly.core.apply import apply
@@ -242,11 +243,8 @@ class _Box:
             f"{self.backup.queued} jobs were queued in {self.backup.told}, and may have run since; --resume "
             "runs them again"
         )
-        if not sys.stdin.isatty():
-            raise Usage(f"{why}: say --yes where that is meant")
-        print(f"{why}. Run them? [y/N] ", end="", file=sys.stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise Trouble("nothing was changed")
+        told = f"{why}: say --yes where that is meant"
+        confirm(f"{why}. Run them?", unasked=told, unchanged="nothing was changed")
 
     # -- what is done -----------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ import typer
 
 from mayfly.cli.boxes import found_by
 from mayfly.cli.client import Client, segment
+from mayfly.cli.confirming import confirm_end
 from mayfly.cli.options import ConfigOption, SocketOption, YesOption
 from mayfly.cli.talk import client, needs, say
 from mayfly.cli.trouble import Ended, Usage
-from mayfly.cli.verbs_slots import confirm
 from mayfly.core.model import JobState
 from mayfly.core.runs import JOBS_MOST
 
@@ -65,7 +65,7 @@ def cancel(
         say("there is no such job that is queued or runs")
         return
     which = "1 job" if len(found) == 1 else f"{len(found)} jobs"
-    confirm(f"Cancel {which}{' of yours' if mine else ', whoever has them'}?", yes)
+    confirm_end(f"Cancel {which}{' of yours' if mine else ', whoever has them'}?", yes=yes)
     ending: list[str] = []
     over: list[str] = []
     for part in _parts(found):

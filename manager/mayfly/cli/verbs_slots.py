@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -10,9 +9,10 @@ import typer
 
 from mayfly.cli.client import Client
 from mayfly.cli.completion import SlotsArgument
+from mayfly.cli.confirming import confirm_end
 from mayfly.cli.options import ConfigOption, NoteOption, SocketOption, TimeoutOption, YesOption
 from mayfly.cli.talk import client, duration, lasting, needs, say
-from mayfly.cli.trouble import Trouble, Usage
+from mayfly.cli.trouble import Usage
 from mayfly.cli.verbs_status import await_drained
 from mayfly.core.quantities import rfc3339
 
@@ -41,7 +41,7 @@ def drain(
     manager = client(ctx, socket, config)
     what = ", ".join(slots) if slots else "every slot"
     if force:
-        confirm(f"Stop the running jobs of {what}?", yes)
+        confirm_end(f"Stop the running jobs of {what}?", yes=yes)
     body = {"slots": slots or None, "force": force}
     # A manager of before knows no note, and refuses what it does not know.
     manager.post("/v1/drain", body if note is None else {**body, "note": note})
@@ -117,14 +117,3 @@ def _chosen(verb: str, slots: list[str] | None, every: bool) -> list[str] | None
     if bool(slots) == every:
         raise Usage(f"{verb} takes slots, or --all for every slot")
     return slots or None
-
-
-def confirm(question: str, yes: bool) -> None:
-    """Ask on a terminal; elsewhere ``--yes`` has to be there."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Usage("this stops running jobs: say --yes where nobody can be asked")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-        raise Trouble("nothing was done")
