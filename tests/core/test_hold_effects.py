@@ -36,6 +36,7 @@ from mayfly.core.model import (
     SlotSpec,
 )
 from mayfly.core.quantities import rfc3339
+from mayfly.core.queue import share_with_hold
 from mayfly.core.reservations import Reservation
 from tests.core.simulator import pool, specs
 
@@ -233,3 +234,14 @@ def test_a_pool_whose_slots_are_all_held_is_told_with_the_line_that_gives_one_ba
     )
     assert told.fix == f"mayfly release {A0}"
     assert [*conditions(BOTH.memory, KEPT)] == [], "one of them takes jobs"
+
+
+@pytest.mark.parametrize(("later", "counts"), [(600.0, 600.0), (50 * 3600.0, 3600.0), (-60.0, 0.0)])
+def test_a_share_counts_what_was_held_and_not_how_long_no_manager_was_there_to_see_its_end(
+    later: float, counts: float
+) -> None:
+    hold = replace(HOLD, latest=HOLD.since + 3600.0)
+    agent = replace(HELD, hold=hold)
+    memory = Memory({agent.generation: agent})
+    share = share_with_hold(memory, agent.generation, hold.since + later, 1e9)
+    assert share == pytest.approx(counts, rel=1e-3)

@@ -254,12 +254,15 @@ def shares_used(
 def share_with_hold(
     memory: Memory, generation: Generation, now: float, half_life: float
 ) -> float | None:
-    """What the share of whom an agent was held for counts for with that, until now; ``None``: nobody's."""
+    """What the share of whom an agent was held for counts for with that, until now or as long as it may have
+    been; ``None``: nobody's.
+    """
     agent = memory.agents.get(generation)
     if agent is None or agent.hold is None or agent.hold.uid is None:
         return None
     key = (agent.pool, agent.hold.uid, Priority.NORMAL)
-    return share_with(memory, key, now - agent.hold.since, now, half_life)
+    held = max(0.0, min(now, agent.hold.latest) - agent.hold.since)
+    return share_with(memory, key, held, now, half_life)
 
 
 def share_with(
