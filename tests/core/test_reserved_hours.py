@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mayfly.core.command_refusal import Refusal
 from mayfly.core.model import JobId, PoolName
 from mayfly.core.reservations import Reservation
-from mayfly.core.reserved_hours import WEEK, Had, most, rests, spans, too_much, with_ended
+from mayfly.core.reserved_hours import (
+    WEEK,
+    Had,
+    Span,
+    most,
+    rests,
+    room_from,
+    spans,
+    too_much,
+    with_ended,
+)
 from tests.core.reserved_days import ReservedManager, reservable, reserved_box, whole
 from tests.core.simulator import Manager
 from tests.core.turn_days import BOX, HOUR
@@ -78,7 +91,7 @@ def test_the_seven_days_with_most_count_wherever_they_begin() -> None:
     [
         (reserved("c", 0, 4), None),
         (reserved("c", 0, 4.5), "4h is left from 2027-01-15 08:00 UTC on"),
-        (reserved("c", 0, 4.5), "and as much as this from 2027-01-15 16:30 UTC on"),
+        (reserved("c", 0, 4.5), "and as much as this from 2027-01-15 16:00 UTC on"),
         (reserved("c", 0, 8, 8), "in pool gpu, and this is more"),
         # Before one that is booked, where what was had does not matter any more.
         (reserved("c", 120, 8), None),
@@ -96,6 +109,60 @@ def test_more_than_that_is_refused_with_what_is_left_and_from_when_there_is_more
         assert why is not None
         assert says in why
         assert too_much(0.0, wanted, found, NOW) is None, "0 bounds nothing"
+
+
+def in_a_window(found: list[Span], start: float, end: float) -> float:
+    """What those seven days have that have most, by trying them all."""
+    begins = range(int(start - WEEK), int(end) + 1, int(HOUR))
+    return max(sum(one.within(begin, begin + WEEK) for one in found) for begin in begins)
+
+
+HOURS = st.tuples(st.integers(-168, 336), st.integers(1, 8), st.integers(1, 4))
+
+
+@settings(max_examples=50)
+@given(st.lists(HOURS, max_size=6), HOURS)
+def test_the_first_time_that_fits_is_found_and_there_is_none_before(
+    others: list[tuple[int, int, int]], wish: tuple[int, int, int]
+) -> None:
+    limit = 40 * HOUR
+    found: list[Span] = []
+    for start, hours, gpus in others:
+        own = Span(NOW + start * HOUR, NOW + (start + hours) * HOUR, gpus)
+        if in_a_window([*found, own], own.start, own.end) <= limit:
+            found.append(own)
+    start, hours, gpus = abs(wish[0]), *wish[1:]
+    begin, lasts = NOW + start * HOUR, hours * HOUR
+    first = room_from(limit, found, begin, begin + lasts, gpus)
+    assert first is not None
+    assert first >= begin
+    assert most([*found, Span(first, first + lasts, gpus)], first, first + lasts) <= limit + 1.0
+    for hour in range(int((first - begin) // HOUR)):
+        then = begin + hour * HOUR
+        own = Span(then, then + lasts, gpus)
+        assert in_a_window([*found, own], then, then + lasts) > limit
+
+
+def test_a_refusal_is_found_fast_however_scattered_what_was_had() -> None:
+    past: Had | None = None
+    for part in range(7 * 24):
+        one = replace(reserved("r", 0, 1 / 2, 2), began=NOW + part * HOUR)
+        past = with_ended(past, one, NOW + part * HOUR + 1800.0 + part)
+    found = spans(ANN, {ANN: past} if past is not None else {}, [], NOW + WEEK)
+    calls = 0
+
+    def count(frame: object, event: str, about: object) -> None:
+        nonlocal calls
+        del frame, about
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        why = too_much(40 * HOUR, reserved("x", 7 * 24 + 1, 7.3, 5), found, NOW + WEEK)
+    finally:
+        sys.setprofile(None)
+    assert "and as much as this from" in str(why)
+    assert calls < 100_000, "the one thread that changes anything stood still for seconds"
 
 
 def test_one_that_is_extended_counts_with_what_it_gets() -> None:

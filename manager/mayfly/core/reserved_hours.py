@@ -8,8 +8,10 @@ person. See ADR 0065.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from mayfly.core.model import PoolName
 from mayfly.core.quantities import written_duration
@@ -18,6 +20,7 @@ from mayfly.core.reservations import Reservation, clock
 HOUR = 3600.0
 WEEK = 7 * 24 * HOUR
 NEARLY = 1.0  # GPU-seconds too many that are none
+TRIES = 300  # moments at which it is looked whether a reservation would fit, at the most
 REST = HOUR  # seconds after one in which a person's next one takes its turn
 
 
@@ -79,16 +82,53 @@ def spans(whose: Whose, had: AllHad, known: Iterable[Reservation], now: float) -
     return found
 
 
+class _Used:
+    """What somebody has over time: GPU-seconds until any moment, found by halves. A refusal is asked of the
+    one thread that changes anything, as often as somebody likes.
+    """
+
+    def __init__(self, found: Sequence[Span]) -> None:
+        steps: dict[float, float] = {}
+        for one in found:
+            steps[one.start] = steps.get(one.start, 0.0) + one.gpus
+            steps[one.end] = steps.get(one.end, 0.0) - one.gpus
+        self._moments = sorted(steps)
+        self._gpus: list[float] = []  # from each moment to the next
+        self._until: list[float] = []  # GPU-seconds until each moment
+        gpus = used = 0.0
+        last = self._moments[0] if self._moments else 0.0
+        for moment in self._moments:
+            used += gpus * (moment - last)
+            gpus += steps[moment]
+            last = moment
+            self._gpus.append(gpus)
+            self._until.append(used)
+        # Of all windows those that have most begin with a span, or end with one.
+        begins = {one.start for one in found} | {one.end - WEEK for one in found}
+        self._begins = sorted(begins)
+
+    def until(self, moment: float) -> float:
+        at = bisect_right(self._moments, moment) - 1
+        if at < 0:
+            return 0.0
+        return self._until[at] + self._gpus[at] * (moment - self._moments[at])
+
+    def week(self, begin: float) -> float:
+        """GPU-seconds in the seven days that begin then."""
+        return self.until(begin + WEEK) - self.until(begin)
+
+    def begins(self, start: float, end: float) -> Iterator[float]:
+        """When those seven days begin that can have most, of all that have a part of that time."""
+        yield start
+        yield end - WEEK
+        after = bisect_right(self._begins, start - WEEK)
+        yield from self._begins[after : bisect_left(self._begins, end)]
+
+
 def most(found: Sequence[Span], start: float, end: float) -> float:
     """GPU-seconds in those seven days that have most, of all that have a part of that time."""
-    begins = {end - WEEK, start}
-    for one in found:
-        begins |= {one.start, one.end - WEEK}
-    return max(
-        sum(one.within(begin, begin + WEEK) for one in found)
-        for begin in begins
-        if start - WEEK <= begin <= end
-    )
+    used = _Used(found)
+    return max(used.week(begin) for begin in used.begins(start, end))
 
 
 def too_much(
@@ -106,7 +146,7 @@ def too_much(
         return f"a person may reserve {allowed} in pool {wanted.pool}, and this is more"
     left = max(0.0, limit - most(found, start, end))
     minutes = written_duration(int(left // 60) * 60) if left >= 60.0 else "nothing"
-    then = _first(limit, found, start, end, wanted.gpus) if more is None else None
+    then = room_from(limit, found, start, end, wanted.gpus) if more is None else None
     later = f", and as much as this from {clock(then)} on" if then is not None else ""
     return (
         f"{wanted.owner} may reserve {allowed} in pool {wanted.pool}: {minutes} is left from "
@@ -118,21 +158,25 @@ def _fits(limit: float, found: Sequence[Span], start: float, end: float, gpus: i
     return most([*found, Span(start, end, gpus)], start, end) <= limit + NEARLY
 
 
-def _first(
+def room_from(
     limit: float, found: Sequence[Span], start: float, end: float, gpus: int
 ) -> float | None:
-    """The first moment after that at which it would fit, to the minute, as far as can be told now."""
-    lasts = end - start
-    edges = {
-        edge + WEEK - lasts * part
-        for one in found
-        for edge in (one.start, one.end)
-        for part in (0, 1)
-    }
-    edges |= {one.end for one in found}
-    for then in sorted(edge for edge in edges if edge > start):
-        if _fits(limit, found, then, then + lasts, gpus):
+    """The first moment from then on at which it would fit, to the minute, as far as can be told now;
+    ``None``: it was not found.
+    """
+    used, lasts, then = _Used(found), end - start, start
+    for _ in range(TRIES):
+        later = then
+        for begin in used.begins(then, then + lasts):
+            had = used.week(begin)
+            own = Span(then, then + lasts, gpus).within(begin, begin + WEEK)
+            if had + own > limit + NEARLY:
+                # Nothing that begins sooner has less of these seven days than there is room for in them.
+                room = max(0.0, limit - had) / gpus
+                later = max(later, begin + WEEK - room)
+        if later <= then:
             return then
+        then = ceil(later / 60.0) * 60.0
     return None
 
 
