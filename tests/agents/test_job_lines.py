@@ -195,6 +195,15 @@ def test_at_gitlab_a_script_s_own_trap_is_its_own(tmp_path: Path) -> None:
     assert (failed.stdout, failed.returncode) == ("mayfly: first\ncleared up\n", 1)
 
 
+@pytest.mark.parametrize("end", ["", "; false", "; trap : EXIT"])
+def test_at_gitlab_a_file_that_a_script_makes_its_output_has_no_lines_of_ours(
+    tmp_path: Path, end: str
+) -> None:
+    made = tmp_path / "result.json"
+    done = gitlab(in_place(tmp_path, "gitlab-lines"), f"exec >{made}; echo {{}}{end}")
+    assert (made.read_text(), done.returncode) == ("{}\n", int(end == "; false"))
+
+
 @pytest.mark.parametrize("code", [0, 7])
 def test_at_gitlab_a_script_that_has_left_no_process_to_be_had_ends_with_its_own_code(
     open_place: Path, code: int
@@ -275,6 +284,17 @@ def test_at_gitea_the_first_lines_come_once_and_the_last_after_what_fails(
     done = runner("echo one", "echo two; false; echo never")
     assert done.stdout == "mayfly: first\none\ntwo\nmayfly: last\n"
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_at_gitea_a_file_and_the_code_of_a_step_are_its_own(
+    runner: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    made = tmp_path / "result.json"
+    failed = runner(f"exec >{made}; echo {{}}; exit 4")
+    assert (made.read_text(), failed.returncode) == ("{}\n", 4)
+    # No program can be begun with that.
+    big = runner("export big=$(printf %0200000d 1); echo works; exit 5")
+    assert (big.returncode, big.stdout) == (5, "works\n")
 
 
 @pytest.mark.parametrize("code", [0, 3])

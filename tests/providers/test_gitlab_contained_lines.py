@@ -15,6 +15,8 @@ from mayfly.core.model import FIGURES_TARGET
 from mayfly.providers.gitlab.contained_lines import FIRST, LAST
 
 SHELLS = [[name] for name in ("bash", "dash") if shutil.which(name)]
+if shutil.which("bash"):
+    SHELLS.append(["bash", "--posix"])
 if shutil.which("busybox"):
     SHELLS.append(["busybox", "sh"])
 FIGURES = {"first": "mayfly: slot s\n  a\\b  $(id)\n", "last": "mayfly: GPU 0\n"}
@@ -105,3 +107,14 @@ def test_a_script_s_own_trap_and_names_are_its_own_and_no_figures_are_no_lines(
         assert (said.removesuffix(FIGURES["last"]), code) == (f"{FIGURES['first']}works\n", 6)
         assert ran(shell, f"set -u; {taken}; echo works", figures)[1] == 0
     assert ran(shell, "echo works", figures / "none") == ("works\n", 0, "")
+
+
+@pytest.mark.parametrize("end", ["", "; false", "; exit 7"])
+@pytest.mark.parametrize("shell", SHELLS, ids=lambda words: words[-1])
+def test_a_file_that_a_script_makes_its_output_has_no_lines_of_ours(
+    shell: list[str], end: str, figures: Path
+) -> None:
+    figures.chmod(0o777)
+    made = figures / "result.json"
+    ran(shell, f"exec >{made}; echo {{}}{end}", figures)
+    assert made.read_text() == "{}\n"

@@ -5,7 +5,7 @@ Pure. The shell is of the job's image, which has nothing of Mayfly's: `bash`, or
 said with what a shell has built in, and no process is begun, since a job may have left none to be had. What
 is read is the agent's figures, which the container mounts read-only (``core/job_lines.py``); where they are
 not, nothing is printed. Nothing here may fail or end the job's shell, or change its options; its trap is the
-job's to replace.
+job's to replace. Nothing is printed into a file that a job has made its output: it may be what it makes.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _mayfly_lines() {{
 }} 2>/dev/null
 _mayfly_over=
 _mayfly_lines first || :
-trap '[ -n "${{_mayfly_over:-}}" ] || _mayfly_lines last || :' EXIT"""
+trap '[ -n "${{_mayfly_over:-}}" ] || [ -f /proc/self/fd/1 ] || _mayfly_lines last || :' EXIT"""
 LAST = """: mayfly: what this job used
 _mayfly_over=yes
-_mayfly_lines last || :"""
+[ -f /proc/self/fd/1 ] || _mayfly_lines last || :"""
 VOLUME = f"{FIGURES_TARGET}:{FIGURES_TARGET}:ro"
 KEYS = {"pre_build_script": FIRST, "post_build_script": LAST}
