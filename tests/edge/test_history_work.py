@@ -18,6 +18,7 @@ from mayfly.core.facts import (
     AgentExited,
     AgentHeld,
     AgentOpened,
+    AgentRemoved,
     Fact,
     GateOpening,
     HoldEnded,
@@ -218,3 +219,25 @@ def test_what_people_had_without_a_job_is_theirs_held_or_reserved(tmp_path: Path
     }
     assert history.prune(T + 9999, 100) is False
     assert [*reader.works(0.0)] == []
+
+
+def test_the_time_for_which_one_was_held_counts_where_its_container_is_gone_at_once(
+    tmp_path: Path,
+) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    keep(
+        history, AgentCreated(T - 50, AGENT, ""), GateOpening(T - 1, AGENT.generation, "run", None)
+    )
+    keep(history, AgentOpened(T, AGENT.generation))
+    keep(
+        history,
+        AgentExited(T + 60, AGENT.generation, "job_done", None, 1, 0),
+        AgentHeld(T + 60, AGENT.generation, "ann", 1000, T + 660, T + 3660),
+    )
+    keep(
+        history,
+        HoldEnded(T + 360, AGENT.generation, "its container is gone"),
+        AgentRemoved(T + 360, AGENT.generation),
+    )
+    held = Work("gpu", T + 60, T + 360, "ann", devices=("GPU-1", "GPU-2"), job=False)
+    assert [work for work in reader.works(T) if not work.job] == [held]

@@ -225,7 +225,7 @@ class History:
                 if not any(one.job == fact.job and one.is_held for one in after.agents.values()):
                     self._forget_variables(fact.job)
             case HoldEnded(generation=generation, job=job):
-                self._held_until(fact.at, after.agents.get(generation))
+                self._held_until(fact.at, generation, after.agents.get(generation))
                 if job is not None:
                     self._forget_variables(job)
             case ReservationEnded():
@@ -469,14 +469,24 @@ class History:
             ),
         )
 
-    def _held_until(self, at: float, agent: Agent | None) -> None:
-        """For whom its container was held, and how long, beside what else is kept of its agent."""
-        if agent is None or agent.hold is None:
+    def _held_until(self, at: float, generation: Generation, agent: Agent | None) -> None:
+        """For whom its container was held, and how long, beside what else is kept of its agent. Of one that
+        is forgotten in the same moment, since its container is gone, the row from before says it.
+        """
+        if agent is not None:
+            hold = asdict(agent.hold) if agent.hold is not None else None
+        else:
+            row = self._db.execute(
+                "SELECT json_extract(data, '$.hold') FROM agents WHERE generation = ?",
+                (generation,),
+            ).fetchone()
+            hold = json.loads(row[0]) if row is not None and row[0] is not None else None
+        if hold is None:
             return
-        told = [agent.hold.since, min(at, agent.hold.latest), agent.hold.user]
+        told = [hold["since"], min(at, hold["latest"]), hold["user"]]
         self._db.execute(
             "UPDATE lives SET data = json_set(data, '$.held', json(?)) WHERE generation = ?",
-            (json.dumps(told), agent.generation),
+            (json.dumps(told), generation),
         )
 
     def _was_reserved(self, fact: ReservationEnded) -> None:
