@@ -207,13 +207,14 @@ limit_time() {
   end_in_time 3<&- 4<&- &
 }
 
-# The timer itself. A manager that lets the job go on writes into the witness how many seconds it may last in all.
+# The timer itself. A manager that lets the job go on writes into the witness how many seconds it may last in all. Whatever ends
+# the timer ends the job.
 end_in_time() {
   trap '' TERM INT QUIT HUP USR1 USR2 WINCH
-  trap - EXIT
+  trap 'kill -s WINCH "$$"' EXIT
   _slept=0
   while [ "$_lasts" -gt "$_slept" ]; do
-    sleep "$((_lasts - _slept))" || break
+    pass_time "$((_lasts - _slept))"
     _slept=$_lasts
     if [ -r "$_witness/lasts" ]; then
       read -r _later <"$_witness/lasts" || :
@@ -223,7 +224,21 @@ end_in_time() {
       esac
     fi
   done
-  kill -s WINCH "$$"
+  exit 0
+}
+
+# So many seconds, by the kernel's clock. Where the job has taken all processes that are to be had, the second sleep of one that goes
+# on for longer cannot be begun: it is tried again each second, and what fails within `command eval` ends no shell (dash).
+pass_time() {
+  read -r _now _ </proc/uptime
+  _now=${_now%.*}
+  _passed=$((_now + $1))
+  while [ "$_now" -lt "$_passed" ]; do
+    # shellcheck disable=SC2016 # it is read by eval
+    command eval 'sleep "$((_passed - _now))"' 2>/dev/null || :
+    _tried=$_now
+    while read -r _now _ </proc/uptime && _now=${_now%.*} && [ "$_now" = "$_tried" ]; do :; done
+  done
 }
 
 # Its word: the job is killed, and has done nothing wrong.
