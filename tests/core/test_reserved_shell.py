@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +84,28 @@ def test_terminals_are_told_too(desk: Path) -> None:
 def test_lists_show_no_script() -> None:
     assert shown(waiting("r1", 7200.0).argv) == ("mayfly-reserved", "7200")
     assert shown(("sh", "-c", "true")) == ("sh", "-c", "true")
+
+
+def without_processes() -> None:
+    """Of whoever is begun next: nothing more can be begun by it."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(64321)
+        os.setuid(64321)
+    resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+
+
+def test_it_goes_on_to_its_end_where_what_runs_beside_it_has_left_no_process_to_be_had() -> None:
+    words = waiting(JobId("r1"), 2.0).argv
+    began = time.monotonic()
+    done = subprocess.run(
+        ["/bin/dash", *words[1:], "/dev/pts"],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        preexec_fn=without_processes,
+    )
+    assert (done.returncode, done.stdout) == (0, "this reservation is over\n")
+    assert time.monotonic() - began >= 2.0
