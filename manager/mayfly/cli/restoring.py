@@ -28,10 +28,10 @@ from mayfly.core.backup import (
     Manifest,
     Part,
     is_written,
-    lacking,
     manifest_from,
     part_of,
     unusable,
+    why_lost,
 )
 from mayfly.core.backup import restored as recorded
 from mayfly.core.memory import Memory
@@ -277,7 +277,7 @@ class _Box:
             found = recorded(
                 memory,
                 self.backup,
-                lacking(self.backup, unsent),
+                why_lost(self.backup, unsent),
                 time.time(),
                 resumed=self.asked.resume,
             )

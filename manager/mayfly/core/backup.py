@@ -300,7 +300,7 @@ def note_of(backup: Manifest) -> str:
     )
 
 
-def lacking(backup: Manifest, unsent: Collection[JobId]) -> Mapping[JobId, str]:
+def why_lost(backup: Manifest, unsent: Collection[JobId]) -> Mapping[JobId, str]:
     """Why each job that cannot be run from the backup is lost. ``unsent``: those whose folder or standard
     input is not in it.
     """

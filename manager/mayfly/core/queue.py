@@ -45,6 +45,13 @@ def waits(job: Job) -> bool:
     return job.agent is None and job.cancelled_by is None and not job.awaits and not job.forsaken
 
 
+def waits_for_a_slot(job: Job, memory: Memory) -> bool:
+    """Whether it has waited for that alone since it was submitted: for no other job, for no hour that was
+    reserved, and not to be run again.
+    """
+    return not (job.after or job.lost or job.forsaken or job.id in memory.reservations)
+
+
 class Queue:
     """The order of each pool's jobs from now on, as far as it is asked for."""
 

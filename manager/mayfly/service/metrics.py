@@ -54,12 +54,12 @@ from mayfly.core.model import (
     World,
 )
 from mayfly.core.outcomes import Result
+from mayfly.core.queue import waits_for_a_slot
 from mayfly.core.slots import SlotStatus
 from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_reply
 from mayfly.edge.room import Room
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.disk_metrics import DiskCollector
-from mayfly.service.state_metrics import waits_for_a_slot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"

@@ -13,8 +13,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from mayfly.core.memory import Job, Memory
 from mayfly.core.model import Config, PoolName, SlotSpec
+from mayfly.core.queue import waits_for_a_slot
 from mayfly.core.read_on import anchor
 from mayfly.core.state import State
 
@@ -53,11 +53,6 @@ def _pages(config: Config) -> Metric:
     if config.host.docs is not None:
         family.add_metric([anchor("", config.host.docs).removesuffix("#")], 1.0)
     return family
-
-
-def waits_for_a_slot(job: Job, memory: Memory) -> bool:
-    """Whether it has waited for that alone since it was submitted: no other job, no hour, no first run."""
-    return not (job.after or job.lost or job.forsaken or job.id in memory.reservations)
 
 
 def _longest_wait(state: State, now: float) -> Metric:
