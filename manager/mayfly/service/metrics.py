@@ -25,7 +25,6 @@ from prometheus_client.registry import Collector
 from mayfly import __version__
 from mayfly.core import naming
 from mayfly.core.actions import Action, action_name
-from mayfly.core.conditions import OF_SLOTS
 from mayfly.core.delivery import JobCounts
 from mayfly.core.facts import (
     AgentConfirmed,
@@ -49,7 +48,6 @@ from mayfly.core.model import (
     Phase,
     PoolName,
     PoolSpec,
-    Severity,
     UseOf,
     World,
 )
@@ -60,6 +58,7 @@ from mayfly.edge.http_connection import HttpReply, OnFailure, Request, error_rep
 from mayfly.edge.room import Room
 from mayfly.edge.tcp_http import TcpServer
 from mayfly.service.disk_metrics import DiskCollector
+from mayfly.service.status_metrics import StatusCollector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -135,102 +134,6 @@ class _Beyond(Collector):
         return [calls, left, info]
 
 
-class _StatusCollector(Collector):
-    """The gauges of slots, from the rows of the last pass."""
-
-    def __init__(self) -> None:
-        self.rows: Sequence[SlotStatus] = ()
-        self.conditions: tuple[Condition, ...] = ()
-        self.handed: Mapping[PoolName, JobCounts] = {}
-
-    def collect(self) -> Iterable[Metric]:
-        rows = self.rows
-        slots = GaugeMetricFamily(
-            "mayfly_slots",
-            "Slots by phase of their agent.",
-            labels=["pool", "provider", "phase"],
-        )
-        desired = GaugeMetricFamily(
-            "mayfly_slots_desired",
-            "Slots that the configuration asks for.",
-            labels=["pool", "provider"],
-        )
-        pools: dict[tuple[str, str], list[SlotStatus]] = {}
-        for row in rows:
-            pools.setdefault((row.spec.pool.name, row.spec.pool.provider), []).append(row)
-        for pool, own in pools.items():
-            desired.add_metric(pool, sum(1 for row in own if row.configured))
-            for phase in Phase:
-                slots.add_metric([*pool, phase], sum(1 for row in own if row.phase is phase))
-        phases = GaugeMetricFamily(
-            "mayfly_slot_phase",
-            "1 for the phase that the slot is in.",
-            labels=["pool", "slot", "phase"],
-        )
-        cordoned = GaugeMetricFamily(
-            "mayfly_cordoned", "1 where the slot takes no new job.", labels=["pool", "slot"]
-        )
-        held = GaugeMetricFamily(
-            "mayfly_held_for_people",
-            "1 where the container of an ended job is held for a person, and its slot takes none.",
-            labels=["pool", "slot"],
-        )
-        for row in rows:
-            slot = [row.spec.pool.name, row.spec.name]
-            held.add_metric(slot, float(row.held is not None))
-            cordoned.add_metric(slot, float(row.memory.cordon is not None))
-            for phase in Phase:
-                phases.add_metric([*slot, phase], float(row.phase is phase))
-        health = GaugeMetricFamily(
-            "mayfly_health_lines", "Condition lines under `mayfly status`.", labels=["severity"]
-        )
-        for severity in Severity:
-            lines = sum(1 for one in self.conditions if one.severity is severity)
-            health.add_metric([severity], lines)
-        counted = self._counted()
-        return [slots, desired, phases, cordoned, held, health, self._condition_family(), *counted]
-
-    def _counted(self) -> tuple[Metric, Metric]:
-        """What services that hand jobs out have counted."""
-        jobs = GaugeMetricFamily(
-            "mayfly_service_jobs",
-            "Jobs of a pool as its service last counted them, where it hands them out; those assigned "
-            "include those that run.",
-            labels=["pool", "state"],
-        )
-        agents = GaugeMetricFamily(
-            "mayfly_service_agents",
-            "Agents of a pool as its service last counted them, where it hands jobs out.",
-            labels=["pool", "state"],
-        )
-        for pool, counts in self.handed.items():
-            for state in ("available", "assigned", "running"):
-                jobs.add_metric([pool, state], getattr(counts, state))
-            for state in ("registered", "busy", "idle"):
-                agents.add_metric([pool, state], getattr(counts, state))
-        return jobs, agents
-
-    def _condition_family(self) -> Metric:
-        """Conditions by code, pool and severity: how many slots each concerns, 1 where all or the host."""
-        family = GaugeMetricFamily(
-            "mayfly_condition",
-            "Slots that a condition concerns, or 1: what mayfly status shows as a warning or an error.",
-            labels=["code", "pool", "severity"],
-        )
-        pools = {str(row.spec.pool.name) for row in self.rows}
-        told = (Severity.WARNING, Severity.ERROR)
-        counts = {("engine.unknown", "", Severity.ERROR): 0} | {
-            (code, pool, severity): 0 for code in OF_SLOTS for pool in pools for severity in told
-        }
-        for one in self.conditions:
-            if one.severity in told:
-                key = (one.code, one.pool or "", one.severity)
-                counts[key] = counts.get(key, 0) + (len(one.slots) or 1)
-        for key, count in counts.items():
-            family.add_metric(key, count)
-        return family
-
-
 class Metrics:
     """All that the manager counts."""
 
@@ -241,7 +144,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self._disks = DiskCollector()
         self.registry.register(self._disks)
-        self._status_collector = _StatusCollector()
+        self._status_collector = StatusCollector()
         self.registry.register(self._status_collector)
         self._last: float | None = None  # steady clock of the last pass
         self._make_pools()
