@@ -73,7 +73,6 @@ PARTS: Mapping[str, Part] = {
     "engine-id": Part.OF_THE_BOX,
     "lease-holder": Part.OF_THE_BOX,
     "clocks-let-go": Part.OF_THE_BOX,
-    "lease-holder": Part.OF_THE_BOX,
 }
 BESIDE = ("lost+found", "removed-package")  # what others put into a state directory of Mayfly's
 KEPT_ASIDE = "before-restore-"  # what the name of what a restore has put aside begins with
