@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The wheels of the Debian package: for which Pythons, and how pip gets them for another one than its own; and what its control file is
-# made with. Sourced after step.sh.
+# Wheels for another Python than that of .venv: how pip gets them, and for which the Debian package has them; and what its control file
+# is made with. Sourced after step.sh.
 
 # Debian 12, Ubuntu 24.04, Debian 13.
 # shellcheck disable=SC2034 # whoever sources this reads it
