@@ -200,7 +200,9 @@ def test_an_installation_fills_each_slot_that_is_there_and_forgets_them_last(hos
 
 
 def test_a_maintainers_name_may_be_any() -> None:
-    line = f'. {SCRIPTS.parents[1]}/scripts/wheels.sh; sed "s|@M@|$(as_replacement "$1")|" <<<"by @M@"'
+    line = (
+        f'. {SCRIPTS.parents[1]}/scripts/wheels.sh; sed "s|@M@|$(as_replacement "$1")|" <<<"by @M@"'
+    )
     name = r"Smith & Sons | \1 <it@lab.example>"
     said = subprocess.run(
         ["bash", "-c", line, "-", name], capture_output=True, text=True, check=True
