@@ -189,8 +189,8 @@ class LimitsTable(Table):
     cpus: Annotated[float, Field(gt=0, le=4096)] | None = key(
         model.Limits,
         "cpus",
-        "CPUs' worth of time of one agent; below 1 it also counts for that much less where CPUs are short;"
-        " a job of more than ten seconds counts for an eighth",
+        "how many CPUs one agent may use. Where CPUs are short, less than 1 also lowers its weight, and "
+        "a job older than ten seconds has an eighth of the weight",
     )
     pids: int = key(model.Limits, "pids", "processes and threads of one agent", ge=32, le=4194304)
     shm: SizeLimit = key(
@@ -208,14 +208,14 @@ class LimitsTable(Table):
     connection_rate: RateLimit = key(
         model.Limits,
         "connection_rate",
-        "connections to the outside that one agent may open a second for ever, and 5,000 at once; who opens "
-        "more is throttled while the kernel's table of them is crowded",
+        "connections to the outside that one agent may open each second, in the long run; 5,000 at once. An "
+        "agent that opens more is throttled while the kernel's table of them is crowded",
     )
     process_rate: RateLimit = key(
         model.Limits,
         "process_rate",
-        "processes and threads that one agent may begin a second for ever for each processor of the host, "
-        "and those of 30 s at once; who begins more is throttled",
+        "processes and threads that one agent may start each second for each processor of the host, in the "
+        "long run; those of 30 s at once. An agent that starts more is throttled",
     )
 
 
@@ -394,15 +394,15 @@ class PoolTable(Table):
     isolation: Literal["told", "required"] = key(
         model.PoolSpec,
         "isolation",
-        "where agents of the pool reach each other, a cloud's metadata or GPUs of others, that is told, or "
-        "the pool gets no agents",
+        "what happens if the pool's agents reach each other, a cloud's metadata or others' GPUs: you are "
+        'told ("told"), or the pool gets no agents ("required")',
     )
     dns: list[Address] = key(model.PoolSpec, "dns", "name servers instead of the host's")
     sandbox: Literal["job", "slot"] = key(
         model.PoolSpec,
         "sandbox",
-        "whose the network namespace is: each agent's (\"job\"), or the slot's, kept from one agent to the "
-        'next ("slot"), which starts them faster',
+        'which network namespace agents get: each a new one ("job"), or one that the slot keeps for the '
+        'next agent ("slot"), which starts agents faster',
     )
     proxy: Annotated[str, BeforeValidator(values.url("http", "https", "socks5"))] | None = key(
         model.PoolSpec, "proxy", "sets http_proxy and https_proxy in both spellings"
@@ -443,8 +443,8 @@ class PoolTable(Table):
     allowed_images: list[ImagePattern] = key(
         model.PoolSpec,
         "allowed_images",
-        'the images that such containers may be of, ["postgres:*", "registry.lab/*"]; absent: any '
-        "of the public registries that everybody knows; one of your own has to be named",
+        'the images that such containers may use, ["postgres:*", "registry.lab/*"]; absent: all of the '
+        "well-known public registries; a registry of your own has to be named",
     )
     builder: ImageText | None = key(
         model.PoolSpec,
@@ -455,7 +455,8 @@ class PoolTable(Table):
     pull: Literal["missing", "always", "never"] = key(
         model.PoolSpec,
         "pull",
-        "when such an image is fetched: where the host has none of that name, for each container, or never",
+        'when such an image is fetched: if the host does not have it ("missing"), for each container '
+        '("always"), or never',
     )
     registries: list[RegistryTable] = Field(
         default=[],
@@ -464,8 +465,8 @@ class PoolTable(Table):
     images_keep: TimeLimit = key(
         model.PoolSpec,
         "images_keep",
-        "how long an image that a job has fetched, and that was not there before, stays after a container "
-        'was last made of it; of several pools the longest counts, "none" keeps them',
+        "how long an image that a job has fetched stays after its last use; of several pools the longest "
+        'time counts; "none" keeps them',
     )
     standby: bool = key(
         model.PoolSpec, "standby", "keep the slot's next agent started and waiting at its gate"
@@ -473,8 +474,8 @@ class PoolTable(Table):
     removal: Literal["engine", "manager"] | None = key(
         model.PoolSpec,
         "removal",
-        "who removes ended containers; absent: of the embedded queue the manager, once it has the output; "
-        "else the engine where it can",
+        "who removes ended containers; absent: the manager for the embedded queue, once it has the output; "
+        "the engine for a service, where it can",
     )
     hold_failed: Duration = key(
         model.PoolSpec,
@@ -490,8 +491,8 @@ class PoolTable(Table):
     exclusive: Literal["always", "in turn"] = key(
         model.PoolSpec,
         "exclusive",
-        'whether its GPUs are its slots\' for good ("always"), or other pools that say "in turn" may have '
-        "the same ones, one job after the other; of the embedded queue, or of a service that hands jobs out",
+        'its GPUs are for its slots only ("always"), or pools that say "in turn" use the same ones, one job '
+        "after the other; only for the embedded queue, or a service that hands jobs out",
     )
     weight: int = key(
         model.PoolSpec,
@@ -503,13 +504,13 @@ class PoolTable(Table):
     heal: Literal["off", "reset"] = key(
         model.PoolSpec,
         "heal",
-        'what is done about a sick GPU that a reset may mend: nothing ("off"), or it is reset once nobody '
-        'uses it, at most once an hour ("reset"); all pools that may have the GPU have to say so',
+        'what happens to a sick GPU that a reset may mend: nothing ("off"), or a reset once nobody uses it, '
+        'at most once an hour ("reset"); all pools that may have the GPU have to say so',
     )
     lease: Literal["fixed", "slurm"] = key(
         model.PoolSpec,
         "lease",
-        'who says which GPUs its slots have: the configuration ("fixed"), or Slurm, which is asked for them '
+        'who assigns the GPUs of its slots: the configuration ("fixed"), or Slurm ("slurm"), which is asked '
         "when there is a job",
     )
     stuck_after: Duration = key(
@@ -536,16 +537,16 @@ class PoolTable(Table):
         BeforeValidator(values.switched, json_schema_input_type=bool | BenchTable),
     ] = Field(
         default=None,
-        description="its jobs are measured: each has the clocks of its GPUs locked, and the processors and "
-        "memory near them; true, or a table that says at which frequency",
+        description="for measuring: each job has its GPUs' clocks locked, and the processors and memory near "
+        "them; true, or a table that says at which frequency",
     )
     reserve: Annotated[
         ReserveTable | None,
         BeforeValidator(values.switched, json_schema_input_type=bool | ReserveTable),
     ] = Field(
         default=None,
-        description="people may have its GPUs for themselves for a while, with `mayfly reserve`; true, or a "
-        "table that says how much of it",
+        description="people may reserve its GPUs for a while, with `mayfly reserve`; true, or a table that "
+        "says how many and for how long",
     )
     kubernetes: cluster.PoolClusterTable | None = Field(
         default=None, description="which GPUs of a cluster its are"
@@ -559,12 +560,14 @@ class HostTable(Table):
         default=None, description="this host at the services; absent: the machine's host name"
     )
     gpu: Literal["auto", "required", "off"] = key(
-        model.HostSpec, "gpu", "whether a host without a GPU is fine, wrong, or not looked at"
+        model.HostSpec,
+        "gpu",
+        '"required": a host without GPUs is a mistake; "off": nobody looks for GPUs',
     )
     driver_branches: list[BranchText] = Field(
         default=[],
-        description='the driver branches that a lab tries its jobs with, ["535", "580"]: what `gpu_labels` '
-        "calls the latest and earliest of; absent: the catalogue's",
+        description='the driver branches that a lab tests with, ["535", "580"], of which `gpu_labels` '
+        "names the latest and the earliest; absent: the catalogue's",
     )
     gpu_checks: GpuChecks = key(
         model.HostSpec,
@@ -602,7 +605,7 @@ class HostTable(Table):
     )
     web_trusted_proxies: list[Annotated[str, BeforeValidator(page_values.proxy)]] = Field(
         default=[],
-        description="of whom that header is believed: users of this host that a proxy runs as, addresses of "
+        description="who may send that header: the users of this host that a proxy runs as, or addresses of "
         "other machines",
     )
     web_boxes: Annotated[dict[str, str], BeforeValidator(page_values.boxes)] = key(
@@ -632,7 +635,7 @@ class HostTable(Table):
     workspaces_per_user: Size = key(
         model.HostSpec,
         "workspaces_per_user",
-        "what is kept of what one user sent; what was used longest ago goes first",
+        "what is kept of the trees that one user sent; what was not used for longest goes first",
     )
     workspaces_total: Size = key(
         model.HostSpec, "workspaces_total", "what is kept of what all users sent"
@@ -643,13 +646,13 @@ class HostTable(Table):
     results_total: Size = key(
         model.HostSpec,
         "results_total",
-        "what is kept of all jobs' results; of whoever has most the oldest go first",
+        "what is kept of all jobs' results; the oldest of whoever has most go first",
     )
     images_total: SizeLimit = key(
         model.HostSpec,
         "images_total",
-        "what images that jobs have fetched for their containers take together; those of which a container "
-        'was made longest ago go first, and none that anything uses; "none": `images_keep` alone counts',
+        "the images that jobs have fetched for their containers, together; those not used for longest go "
+        'first, and none that is in use; "none": only `images_keep` counts',
     )
     history_days: float = key(
         model.HostSpec, "history_days", "how long ended agents are remembered", gt=0, le=36500
@@ -664,7 +667,7 @@ class HostTable(Table):
     fair_share_half_life: HalfLife = key(
         model.HostSpec,
         "fair_share_half_life",
-        "after which half of the time still counts that a person's jobs had in a pool's slots",
+        "after so long, the time that a person's jobs had in a pool's slots counts half",
         ge=60,
     )
     notify: list[NotifyTable] = Field(
