@@ -80,23 +80,28 @@ def test_every_key_is_described() -> None:
 
 def test_the_bounds_in_the_page_are_those_of_the_code() -> None:
     page = (reference.DOCS / "control-socket.md").read_text()
-    at_once, waiting = unix_http.CONNECTIONS, control.LONG_POLLS
-    for sentence in (
-        f"{at_once.all} connections are served at a time, {waiting.all} of them waiting or following",
-        f"One user has {at_once.of_one} of them, {waiting.of_one} waiting or following",
-        f"root has {at_once.of_root}, and {at_once.kept_for_root} are kept for root",
+    at_once, waiting, sending = unix_http.CONNECTIONS, control.LONG_POLLS, control.UPLOADS
+    of_users = unix_http.USERS.bounds, control.LONG_POLLS_OF_USERS, control.UPLOADS_OF_USERS
+    all_of, waiting_of, sending_of = ((one.all, one.of_one) for one in of_users)
+    for row in (
+        (
+            f"| all | {at_once.all} ({at_once.kept_for_root} kept for root) | {at_once.of_one} "
+            f"| {at_once.of_root} | {all_of[0]} | {all_of[1]} |"
+        ),
+        (
+            f"| of these, waiting or following | {waiting.all} | {waiting.of_one} "
+            f"| | {waiting_of[0]} | {waiting_of[1]} |"
+        ),
+        (
+            f"| of these, sending content | {sending.all} | {sending.of_one} "
+            f"| {sending.of_root} | {sending_of[0]} | {sending_of[1]} |"
+        ),
     ):
-        assert sentence in " ".join(page.split())
-    sending, of_users = control.UPLOADS, control.UPLOADS_OF_USERS
-    for sentence in (
-        f"{sending.all} send what jobs bring (`POST /v1/content`)",
-        f"{sending.of_one} of one user, {sending.of_root} of root;",
-        f"by `users.sock` {of_users.all}, and {of_users.of_one}",
-        f"each {http_connection.PIECES_LEAST >> 20} MiB have {http_connection.PIECES_SECONDS:g} s",
-    ):
-        assert sentence in " ".join(page.split())
+        assert row in page
+    each = f"Each {http_connection.PIECES_LEAST >> 20} MiB of content have"
+    assert f"{each} {http_connection.PIECES_SECONDS:g} s" in page
     read, write = f"{http_connection.READ_SECONDS:g}", f"{http_connection.WRITE_SECONDS:g}"
-    assert re.search(rf"has {read} s to arrive\s+whole, a write {write} s", page)
+    assert f"A request has {read} s to arrive, and the reader {write} s" in page
     assert http_connection.BODY_MAX == 2**20
     assert http_connection.HEAD_MAX == 64 * 2**10
 
