@@ -297,18 +297,20 @@ def test_a_token_is_handed_over_by_systemd_and_seen_by_nobody_else(box: Box) -> 
             '[[pool]]\nname = "gh"\nprovider = "github"\nslots = 1\n'
             f'image = "{stub_tag("github")}"\nagent_pool = "gpu"\ncalls_per_hour = 36000\n'
             "plain_http = true\n"
-            f'url = "http://{BRIDGE}:{fake.port}/acme"\ntoken = {{ credential = "gh-token" }}\n'
+            f'url = "http://{BRIDGE}:{fake.port}/acme"\ntoken = {{ credential = "github-token" }}\n'
             '[pool.env]\nSTUB_PACE = "20"\n',
         )
         box.must("mayfly reload")
         told = until(lambda: box.slot("gh-0")["note"], "the pool has no token yet")
-        assert "gh-token" in told
-        box.show("install -m 600 /dev/stdin /etc/mayfly/credentials/gh-token", typed="ghp_good\n")
+        assert "github-token" in told
+        box.show(
+            "install -m 600 /dev/stdin /etc/mayfly/credentials/github-token", typed="ghp_good\n"
+        )
         # What `systemctl edit mayfly` writes.
         _write(
             box,
             "/etc/systemd/system/mayfly.service.d/override.conf",
-            "[Service]\nLoadCredential=gh-token:/etc/mayfly/credentials/gh-token\n",
+            "[Service]\nLoadCredential=github-token:/etc/mayfly/credentials/github-token\n",
         )
         box.must("systemctl daemon-reload")
         box.show("systemctl restart mayfly")
