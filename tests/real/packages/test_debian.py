@@ -196,6 +196,7 @@ def _assert_nothing_is_left(box: DebianBox) -> None:
         assert box.sh(f"systemctl {words} --no-pager --no-legend 'mayfly*'").stdout == ""
     for asked in (
         ("ps", "-aq", "--filter", "label=io.mayfly.host"),
+        ("network", "ls", "-q", "--filter", "label=io.mayfly.host"),
         ("network", "ls", "-q", "--filter", "label=io.mayfly.belongs.host"),
         ("volume", "ls", "-q"),
         ("images", "-q", "--filter", "label=io.mayfly.gate"),
