@@ -425,7 +425,7 @@ def jobs(
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """List what has ended of late, what runs, and what waits in its order."""
+    """List jobs: those that ended last, those that run, and those that wait, in their order."""
     if why is not None:
         if mine or state or pool or group or since:
             raise Usage("--why is of one job: the other options would be ignored")
