@@ -6,10 +6,18 @@ from dataclasses import replace
 
 import pytest
 
+from mayfly.core.apply import apply
 from mayfly.core.capabilities import Capabilities
 from mayfly.core.command_effects import effects
 from mayfly.core.command_result import CommandResult, Situation
-from mayfly.core.commands import AttachAgent, Caller, ExtendHold, HoldJob, ReleaseHold
+from mayfly.core.commands import (
+    AttachAgent,
+    Caller,
+    ExtendHold,
+    HoldJob,
+    ReleaseHold,
+    RetrySlots,
+)
 from mayfly.core.facts import (
     AgentAttached,
     AgentExited,
@@ -107,6 +115,13 @@ def test_a_held_job_is_entered_extended_and_given_up_by_its_owner_and_by_operato
             reason = f"{by.name} gave it up"
             assert gone.facts == (HoldEnded(T, HELD.generation, reason, by.name, OVER),)
     assert effects(HoldJob(ANN, OVER, is_slot=False), BOTH).facts == ()
+
+
+def test_a_retry_leaves_a_held_job_held() -> None:
+    found = effects(RetrySlots(ROOT, (A1,)), BOTH)
+    assert found.status == 200
+    assert found.body["slots"] == [A1]
+    assert apply(BOTH.memory, found.facts).agents[HELD.generation].hold == HOLD
 
 
 def test_it_is_extended_to_what_its_pool_allows_and_no_further() -> None:

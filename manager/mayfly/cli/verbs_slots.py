@@ -103,7 +103,7 @@ def retry(
     socket: SocketOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Forget a slot's back-off or hold and try again now."""
+    """Try a cooling or held slot again now; a container that is held for a person stays."""
     _tell(client(ctx, socket, config), "retry", "trying again", slots, every)
 
 
