@@ -1,4 +1,4 @@
-"""The page on what may be wrong: a section for each code, with what is printed and what to type."""
+"""The page on what may be wrong: for each code what is printed, how bad it is, and what to type."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from mayfly.cli.troubleshooting import TYPED, codes_of, lines_of, sections
 from tests.command_lines import bare, parsed, simple
 from tests.fix_lines import GAP, Made, made
 from tests.pages import ROOT, rows
+from tests.severities import severities
 
 PAGE = ROOT / "docs/how-to/troubleshooting.md"
 MADE = made()
 CODES = sorted({one.code for one in MADE})
+SEVERITIES = severities()
 OF_CODES = {code: said for code, said in sections().items() if "." in code}
 # Who is asked of a cluster, which the page leaves out of each line and says once.
 CLUSTER = re.compile(
@@ -45,7 +47,8 @@ def test_every_code_has_a_section_and_every_section_a_code() -> None:
 @pytest.mark.parametrize("code", CODES)
 def test_a_section_shows_what_is_printed_and_what_to_type(code: str) -> None:
     said = OF_CODES[code]
-    assert list(said) == ["You see", "Why", TYPED, "Next"]
+    assert list(said) == ["You see", "Severity", "Why", TYPED, "Next"]
+    assert said["Severity"] == SEVERITIES[code]
     # A line that is not of this code's own may be in what comes next: another engine's, say.
     lines = [" ".join(one.split()) for name in (TYPED, "Next") for one in codes_of(said[name])]
     for fix in dict.fromkeys(one.fix for one in of(code)):
