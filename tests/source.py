@@ -27,7 +27,8 @@ def source() -> Iterator[Path]:
         for name in ("pyproject.toml", "README.md", "LICENSE", "Makefile", "CHANGELOG.md"):
             shutil.copy(ROOT / name, copy / name)
         (copy / "docs/how-to").mkdir(parents=True)
-        for page in ("docs/where.md", "docs/how-to/troubleshooting.md"):  # the package's data
+        # The package's data.
+        for page in ("docs/where.md", "docs/glossary.md", "docs/how-to/troubleshooting.md"):
             shutil.copy(ROOT / page, copy / page)
         be_archive_of(copy, RELEASED)
         yield copy

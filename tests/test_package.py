@@ -57,7 +57,7 @@ def _of_the_package() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             if path.is_file():
                 names.add(f"mayfly/data/{path.relative_to(ROOT)}")
-    pages = {f"mayfly/data/{page}.md" for page in ("where", "troubleshooting")}
+    pages = {f"mayfly/data/{page}.md" for page in ("where", "glossary", "troubleshooting")}
     return names | pages | {"mayfly/py.typed", "mayfly/version.txt"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import typer
 
 from mayfly.cli.examples import EXAMPLES, Example
+from mayfly.cli.glossary import meanings
 from mayfly.cli.help_topics import TOPICS
 from mayfly.cli.verbs import app
 from tests import copies
 from tests.cli.conftest import Mayfly
 from tests.command_lines import bare, parsed, simple
+from tests.pages import ROOT
 from tests.terminal import environment
 
 WIDTH = 110  # characters of a line that people still read
@@ -79,6 +82,22 @@ def test_a_code_is_told_with_what_to_type_on_lines_of_its_own() -> None:
     assert lines[0] == "gpu.injection"
     assert "    sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml" in lines
     assert "mayfly help CODE" in told("help")
+
+
+@pytest.mark.parametrize("word", ["standby", "cordoned", "health gate", "held"])
+def test_a_word_of_the_glossary_is_told_in_80_columns(word: str) -> None:
+    lines = told("help", *word.split()).splitlines()
+    assert lines[0] == word
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 80
+    assert "](" not in "\n".join(lines)
+
+
+def test_each_word_that_one_meets_is_told_and_a_verb_goes_before() -> None:
+    page = (ROOT / "docs/glossary.md").read_text().partition("## Words of the code")[0]
+    assert len(meanings()) >= len(re.findall(r"^\| <a id", page, re.MULTILINE)) > 30
+    assert told("help", "share").startswith("share\n")
+    assert told("help", "run") == told("run", "--help")
 
 
 @pytest.mark.parametrize(

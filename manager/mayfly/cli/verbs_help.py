@@ -1,4 +1,4 @@
-"""``help``: a verb's options and examples, a topic, what a code means, or the list of all verbs."""
+"""``help``: a verb's options and examples, a topic, what a code or a word means, or the list of all verbs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def help(  # noqa: A001  the verb's name
         list[str] | None,
         typer.Argument(
             metavar="[VERB|TOPIC|CODE]...",
-            help=f"Topics are {', '.join(TOPICS)}; a code is as status and doctor print it.",
+            help=f"Topics are {', '.join(TOPICS)}; a code is as status and doctor print it. A word of the "
+            "glossary is explained, too.",
             show_default=False,
         ),
     ] = None,
@@ -45,16 +46,30 @@ def help(  # noqa: A001  the verb's name
             print(line)
         return
     root: Any = ctx.find_root()
+    word = " ".join(words or ()).lower()
+    if word in _meanings() and word not in root.command.list_commands(root):
+        from mayfly.cli.glossary import lines_of as meaning_of  # noqa: PLC0415
+
+        for line in meaning_of(word, min(terminal_width() or 78, 100)):
+            print(line)
+        return
     print(_found(root, words or []).get_help())
     if not words:
         print(f"\nTopics, by `mayfly help TOPIC`: {', '.join(TOPICS)}.")
         print("What a code such as slot.held means: `mayfly help CODE`.")
+        print("What a word such as standby means: `mayfly help WORD`.")
 
 
 def _sections() -> Collection[str]:
     from mayfly.cli.troubleshooting import sections  # noqa: PLC0415  reads the page
 
     return sections()
+
+
+def _meanings() -> Collection[str]:
+    from mayfly.cli.glossary import meanings  # noqa: PLC0415  reads the page
+
+    return meanings()
 
 
 def _man(root: Any, words: list[str]) -> None:
@@ -73,7 +88,7 @@ def _found(context: Any, words: list[str]) -> Any:
         if word not in names:
             if not at and (word in TOPICS or word in _sections()):
                 raise Usage(f"help: one at a time: mayfly help {word}")
-            known = names if at else [*names, *TOPICS, *_sections()]
+            known = names if at else [*names, *TOPICS, *_sections(), *_meanings()]
             raise Usage(_unknown([*words[:at], word], known))
         context = typer.Context(group.get_command(context, word), parent=context, info_name=word)
     return context
