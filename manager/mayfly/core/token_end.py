@@ -45,8 +45,8 @@ def token_conditions(ends: Mapping[PoolName, float], now: float) -> list[Conditi
         if end <= now:
             text += ": its service refuses what Mayfly asks"
         fix = (
-            "# at the service: make a new token, and write it where `token` points; then: mayfly reload, or "
-            "of a credential: sudo systemctl restart mayfly"
+            "# at the service: make a new token, and write it where `token` points; then: sudo systemctl "
+            "restart mayfly, which costs no job"
         )
         found.append(Condition("token.ends", severity, text, fix, pool))
     return found
