@@ -105,7 +105,8 @@ class ReservedManager(TurnManager):
         known = self.drafted.reservations.get(name)
         if known is not None:
             by = known.owner
-            self.record(ended(self.drafted, known, "it was given back", by, self.now, HALF_LIFE))
+            why = "it was given back"
+            self.record(ended(self.drafted, known, why, by, self.now, HALF_LIFE, self.pools))
 
     def extends(self, name: JobId, seconds: float) -> float | Refusal | None:
         known = self.drafted.reservations.get(name)

@@ -25,7 +25,7 @@ from mayfly.core.reserved_hours import (
 )
 from tests.core.reserved_days import ReservedManager, reservable, reserved_box, whole
 from tests.core.simulator import Manager
-from tests.core.turn_days import BOX, HOUR
+from tests.core.turn_days import BOX, HOUR, turning
 
 GPU = PoolName("gpu")
 NOW = 1_800_000_000.0  # a whole hour
@@ -288,3 +288,55 @@ def test_what_was_had_is_charged_as_it_was_and_not_as_it_was_asked_for() -> None
     assert isinstance(why, Refusal)
     assert "1h is left" in why.sentence
     made(manager.reserves("gpu", 1001, 2 * HOUR, start=manager.now + 9 * HOUR + WEEK))
+
+
+# -- pools in turn -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shell", [True, False])
+@pytest.mark.parametrize("idle", [0.0, 20 * HOUR])
+def test_who_reserves_in_a_pool_in_turn_does_not_keep_another_pool_from_their_gpus(
+    idle: float, *, shell: bool
+) -> None:
+    mine, other = reservable(turning("a", 1, 1), idle=0.0, per_week=0.0), turning("b", 1, 1)
+    manager = reserved_box(mine, other, gpus=BOX[:1])
+    manager.submit("b", uid=7)
+    manager.run()
+    manager.host.now += idle
+    began = []
+    for _ in range(3):
+        for _ in range(2):
+            manager.submit("b", uid=7)
+        name = made(manager.reserves("a", 1001, 5 * HOUR, shell=shell))
+        if "b-0" in running(manager):
+            ends(manager, "b-0")
+        manager.run()
+        one = manager.memory.reservations[name]
+        began.append(one.began is not None)
+        if one.began is None:
+            assert "b-0" in running(manager), "its turn, for the reservations had as much before"
+            manager.host.now += 6 * HOUR
+            ends(manager, "b-0")
+            assert manager.memory.reservations[name].began is not None, "and then theirs"
+        manager.pass_time(5 * HOUR + 60.0)
+        if "a-0" in running(manager):
+            ends(manager, "a-0")
+        assert name not in manager.memory.reservations
+    assert began == [True, False, False]
+
+
+def test_two_reservations_that_end_at_once_are_both_charged() -> None:
+    manager = reserved_box(
+        reservable(turning("a", 2, 1), idle=0.0, per_week=0.0),
+        turning("b", 2, 1),
+        gpus=BOX[:2],
+    )
+    for _ in range(2):
+        made(manager.reserves("a", 1001, HOUR, shell=False))
+    manager.run()
+    assert len(manager.memory.reserved) == 2
+    manager.pass_time(HOUR + 1.0)
+    assert not manager.memory.reservations
+    (share,) = manager.memory.shares.values()
+    assert share.used > 1.9 * HOUR
+    assert manager.memory.turns[PoolName("a")].used == pytest.approx(2 * HOUR, abs=5.0)

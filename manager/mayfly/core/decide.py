@@ -51,7 +51,7 @@ from mayfly.core.reserving import arranged
 from mayfly.core.rolling import Rolling
 from mayfly.core.sandbox import Sandboxes
 from mayfly.core.slots import VACANCY, Tenancy, cooling, tenancies, trial_due
-from mayfly.core.taking_turns import Wants, caught_up_by, turns_of
+from mayfly.core.taking_turns import Wants, caught_up_by, not_next, turns_of
 from mayfly.core.throttle import NO_DEBTS, Debts, throttle
 from mayfly.core.unseen_ends import unseen_ends
 from mayfly.core.yielding import yields
@@ -181,7 +181,12 @@ def _all_slots(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
 
 def _arrange_reservations(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> bool:
     """Whether all that is reserved is as it is to be, and others may have what is left."""
-    reserved, facts, due = arranged(draft.view, draft.leased, tenants, draft.half_life, draft.queue)
+    behind: frozenset[PoolName] = frozenset()
+    if any(one.began is None for one in draft.view.memory.reservations.values()):
+        behind = not_next(draft.view, draft.wants(tenants))
+    reserved, facts, due = arranged(
+        draft.view, draft.leased, tenants, draft.half_life, draft.queue, behind
+    )
     draft.view = replace(draft.view, reserved=reserved)
     draft.record(*facts)
     draft.wake(due)
@@ -189,9 +194,7 @@ def _arrange_reservations(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) ->
 
 
 def _take_turns(draft: _Draft, tenants: Mapping[SlotName, Tenancy]) -> None:
-    wants = Wants(
-        tenants, draft.leased, draft.queue, draft.dispatches, draft.gates, draft.enrolling
-    )
+    wants = draft.wants(tenants)
     turns, facts = turns_of(draft.view, wants)
     draft.record(*facts)
     draft.view = replace(draft.view, turns=turns)
@@ -226,6 +229,10 @@ class _Draft:
     actions: list[Action] = field(default_factory=list)
     wakes: list[float] = field(default_factory=list)
     look_at_mounts: bool = False
+
+    def wants(self, tenants: Mapping[SlotName, Tenancy]) -> Wants:
+        """Who wants a GPU now."""
+        return Wants(tenants, self.leased, self.queue, self.dispatches, self.gates, self.enrolling)
 
     def take(self, verdict: Verdict, agent: Agent | None = None) -> None:
         """What a rule says of the agent, or of none."""

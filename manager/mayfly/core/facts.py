@@ -483,7 +483,7 @@ class TurnEnded:
 
     at: float
     pool: PoolName
-    generation: Generation
+    generation: Generation  # empty: they were reserved for work outside of containers
     seconds: float  # for how long it had them
     used: float  # its pool's account, with that
 

@@ -69,7 +69,8 @@ def _release(command: ReleaseReservation, at: Situation) -> CommandResult:
         return one
     half_life = at.config.host.fair_share_half_life
     why = "it was given back" if one.began is not None else "it was given up before it began"
-    facts = ended(at.memory, one, why, command.by.name, at.now, half_life)
+    pools = at.config.pools
+    facts = ended(at.memory, one, why, command.by.name, at.now, half_life, pools)
     return CommandResult(200, {"reservation": one.id}, tuple(facts))
 
 

@@ -11,10 +11,12 @@ who had the least of the pool, by the same account as the queue's.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mayfly.core import belongings, bench_lane
+from mayfly.core.apply import apply
 from mayfly.core.booking import unbookable
 from mayfly.core.facts import (
     AgentDoomed,
@@ -38,6 +40,8 @@ from mayfly.core.model import (
     Desired,
     DoomReason,
     JobState,
+    PoolName,
+    PoolSpec,
     Priority,
     SlotName,
     SlotSpec,
@@ -58,6 +62,7 @@ from mayfly.core.reservations import (
 )
 from mayfly.core.reserved_hours import rests
 from mayfly.core.slots import VACANCY, Tenancy, still_ending
+from mayfly.core.turns import begun_outside, with_reserved
 
 if TYPE_CHECKING:
     from mayfly.core.plan import View
@@ -126,13 +131,16 @@ def arranged(
     tenants: Mapping[SlotName, Tenancy],
     half_life: float,
     queue: Queue,
+    behind: AbstractSet[PoolName] = frozenset(),
 ) -> tuple[Reserved, list[Fact], float | None]:
-    """Whose GPUs are whose, what is to be recorded for that, and when to look again."""
+    """Whose GPUs are whose, what is to be recorded for that, and when to look again. ``behind``: pools in
+    turn before which others are that wait.
+    """
     known = view.memory.reservations
     if not known:
         return NOTHING_RESERVED, [], None
     held = dict(view.memory.reserved)
-    due, wake = _due(view, half_life, queue)
+    due, wake = _due(view, half_life, queue, behind)
     facts: list[Fact] = [*_bookings(view)]
     kept: dict[str, Reservation] = {}
     if due:
@@ -147,6 +155,8 @@ def arranged(
             is_free = around.at_work.isdisjoint(uuids) and around.waiting.keys().isdisjoint(uuids)
             if is_free and not around.alone and one.start <= view.now and until > view.now:
                 names = tuple(spec.name for spec in chosen)
+                if not one.shell:
+                    facts += begun_outside(view.desired.slots, view.memory, one.pool, view.now)
                 facts.append(ReservationBegan(view.now, one.id, names, uuids, until))
                 held |= dict.fromkeys(uuids, one)
                 continue
@@ -155,7 +165,9 @@ def arranged(
     return Reserved(held, kept), facts, wake
 
 
-def _due(view: View, half_life: float, queue: Queue) -> tuple[list[Reservation], float | None]:
+def _due(
+    view: View, half_life: float, queue: Queue, behind: AbstractSet[PoolName]
+) -> tuple[list[Reservation], float | None]:
     """Those for which slots are kept now, whose turn is first before the others; when the next one is due."""
     found: list[Reservation] = []
     wakes: list[float] = []
@@ -166,7 +178,7 @@ def _due(view: View, half_life: float, queue: Queue) -> tuple[list[Reservation],
             (spec.pool.reserve for spec in view.desired.slots if spec.pool.name == one.pool), None
         )
         opens = one.start - (rules.clear if rules is not None else 0.0)
-        if opens <= view.now and _is_its_turn(view.memory, one, view.now, queue):
+        if opens <= view.now and _is_its_turn(view.memory, one, view.now, queue, behind):
             found.append(one)
         wakes += [moment for moment in (opens, one.start) if moment > view.now]
     if len(found) > 1:
@@ -175,13 +187,16 @@ def _due(view: View, half_life: float, queue: Queue) -> tuple[list[Reservation],
     return found, min(wakes, default=None)
 
 
-def _is_its_turn(memory: Memory, one: Reservation, now: float, queue: Queue) -> bool:
+def _is_its_turn(
+    memory: Memory, one: Reservation, now: float, queue: Queue, behind: AbstractSet[PoolName]
+) -> bool:
     """Whether it goes before the jobs that wait: one that was booked does, unless its owner has just had one
-    there; any other is where a job of its owner's would be. What waits at a service is in no such order.
+    there; any other is where a job of its owner's would be, in its pool and with that among pools in turn.
+    What waits at a service is in no order of a pool's.
     """
     if one.booked and not rests((one.pool, one.uid), memory.had, memory.reservations.values(), now):
         return True
-    return queue.is_first(one.pool, one.uid, one.made)
+    return one.pool not in behind and queue.is_first(one.pool, one.uid, one.made)
 
 
 def _chosen(view: View, one: Reservation, around: Ground, taken: Iterable[str]) -> list[SlotSpec]:
@@ -291,6 +306,7 @@ def tended(
         return facts, None
     seen = frozenset(used)
     room = rooms_of(desired)
+    pools = {spec.pool.name: spec.pool for spec in desired.slots}.values()
     for one in memory.reservations.values():
         current = one
         if _is_in_use(memory, one, seen):
@@ -302,7 +318,9 @@ def tended(
         idle = bounds.idle if bounds is not None else 0.0
         why = _why_over(memory, room, current, idle, now)
         if why is not None:
-            facts += ended(memory, one, why, None, now, half_life)
+            # Two that end at once do so one after the other: a share is written as it is then.
+            after = apply(memory, facts) if facts else memory
+            facts += ended(after, one, why, None, now, half_life, pools)
             continue
         warned = due_warning(one, now)
         if warned is not None:
@@ -389,14 +407,22 @@ def _dues(memory: Memory, one: Reservation, idle: float, now: float) -> list[flo
 
 
 def ended(
-    memory: Memory, one: Reservation, why: str, by: str | None, now: float, half_life: float
+    memory: Memory,
+    one: Reservation,
+    why: str,
+    by: str | None,
+    now: float,
+    half_life: float,
+    pools: Iterable[PoolSpec] = (),
 ) -> list[Fact]:
-    """That it is over, and its job with it."""
+    """That it is over, and its job with it. ``pools``: of which those in turn are charged."""
     facts: list[Fact] = []
     share = None
     if not one.shell and one.began is not None:
         had = max(0.0, min(now, one.ends) - one.began) * one.slots
         share = share_with(memory, (one.pool, one.uid, Priority.NORMAL), had, now, half_life)
+    if (turn := with_reserved(memory, one, pools, now)) is not None:
+        facts.append(turn)
     facts.append(ReservationEnded(now, one.id, why, by, share))
     job = memory.jobs.get(one.id) if one.shell else None
     if job is None:

@@ -27,6 +27,7 @@ from mayfly.core.model import (
 )
 from mayfly.core.plan import View
 from mayfly.core.queue import Queue
+from mayfly.core.reservations import NOTHING_RESERVED
 from mayfly.core.slots import DEADLINES, VACANCY, SlotStatus, Tenancy, cooling, trial_due, within
 from mayfly.core.turns import (
     AHEAD,
@@ -35,6 +36,7 @@ from mayfly.core.turns import (
     Turns,
     accounts,
     active_pools,
+    behind,
     caught_up,
     changes,
     decided,
@@ -72,14 +74,31 @@ def turns_of(view: View, wants: Wants) -> tuple[Turns, list[Fact]]:
     seats = [seat for spec in specs if (seat := _seat(view, wants, spec)) is not None]
     waiting = {name: _waiting(view, wants, pool) for name, pool in pools.items()}
     leases = _leases(specs)
-    able = {name: _able(view, specs, seats, name, count) for name, count in waiting.items()}
+    wanted = seats
+    if (
+        view.reserved.held or view.reserved.kept
+    ):  # who waits behind a reservation has something to do
+        bare = replace(view, reserved=NOTHING_RESERVED)
+        wanted = [seat for spec in specs if (seat := _seat(bare, wants, spec)) is not None]
+    able = {name: _able(view, specs, wanted, name, count) for name, count in waiting.items()}
     facts = changes(pools, leases, view.memory, able, view.now)
     if facts:
-        return NO_TURN, facts
+        return NO_TURN, [*facts]
     jobs = {name: count or 0 for name, count in waiting.items()}
     used = levels(accounts(view.memory, pools, view.now, AHEAD), pools, leases, active)
     busy = wants.leased.keys() | belongings.gpus_of_forgotten(view)
     return decided(pools, seats, jobs, used, busy), []
+
+
+def not_next(view: View, wants: Wants) -> frozenset[PoolName]:
+    """The pools in turn of which nobody would be next who began to wait now: jobs of another pool are."""
+    pools = pools_in_turn(view.desired)
+    if len(pools) < 2:
+        return frozenset()
+    specs = [spec for spec in view.desired.slots if spec.pool.takes_turns]
+    able = {seat.pool for spec in specs if (seat := _seat(view, wants, spec)) is not None}
+    waiting = {name: _waiting(view, wants, pools[name]) or 0 for name in able}
+    return behind(pools, _leases(specs), view.memory, waiting, view.now)
 
 
 def caught_up_by(view: View, pool: PoolName) -> TurnAwaited | None:

@@ -20,12 +20,14 @@ from dataclasses import dataclass, field
 
 from mayfly.core.facts import AgentExited, AgentRemoved, Fact, TurnAwaited, TurnEnded, TurnWaived
 from mayfly.core.memory import NO_TURNS, Agent, Memory
-from mayfly.core.model import PoolName, PoolSpec, SlotName
+from mayfly.core.model import Generation, PoolName, PoolSpec, SlotName, SlotSpec
+from mayfly.core.reservations import Reservation
 
 # seconds that a turn counts at once: of GPUs that get free together one pool has not all
 AHEAD = 60.0
 LEAST = 1.0  # seconds that the shortest turn counts
 ENDING = 3600.0  # seconds in which a job has ended that was told to
+NO_AGENT = Generation("")  # of GPUs that were reserved for work outside of containers
 # seconds that a job lasts at the most, as far as accounts go, where nothing limits it
 DAY = 86400.0
 
@@ -73,6 +75,9 @@ def accounts(
             found[agent.pool] += cost(seconds, len(agent.lease), pools[agent.pool])
         elif agent.pool in pools and agent.hold is not None:
             found[agent.pool] += cost(_held(agent, now), len(agent.lease), pools[agent.pool])
+    for one in memory.reservations.values():
+        if one.pool in pools and not one.shell:
+            found[one.pool] += cost(_reserved(one, now), one.gpus, pools[one.pool])
     return found
 
 
@@ -95,6 +100,11 @@ def _held(agent: Agent, now: float) -> float:
     """Seconds that an agent's GPUs have been held for a person since its job ended."""
     hold = agent.hold
     return 0.0 if hold is None else max(0.0, min(now, hold.latest) - hold.since)
+
+
+def _reserved(one: Reservation, now: float) -> float:
+    """Seconds that somebody has had GPUs outside of containers: of a shell its agent has them."""
+    return 0.0 if one.began is None else max(0.0, min(now, one.ends) - one.began)
 
 
 def levels(
@@ -226,7 +236,7 @@ def changes(
     memory: Memory,
     jobs: Mapping[PoolName, int | None],
     now: float,
-) -> list[Fact]:
+) -> list[TurnAwaited | TurnWaived]:
     """Which pools have something to do from now on, and which have nothing any more.
 
     ``leases``: the GPUs of each pool's slots. ``jobs``: how many of each could have a turn if its
@@ -236,7 +246,9 @@ def changes(
     used = levels(accounts(memory, pools, now), pools, leases, active)
     rivals = rivals_of(pools, leases)
     at_work = {agent.pool for agent in memory.agents.values() if agent.at_work}
-    facts: list[Fact] = [TurnWaived(now, name) for name in sorted(active - pools.keys())]
+    facts: list[TurnAwaited | TurnWaived] = [
+        TurnWaived(now, name) for name in sorted(active - pools.keys())
+    ]
     for name in pools:
         waiting = jobs.get(name, 0)
         if name in active:
@@ -274,6 +286,26 @@ def caught_up(
     return TurnAwaited(now, pool, account.used + more) if more > 0 else None
 
 
+def begun_outside(
+    specs: Sequence[SlotSpec], memory: Memory, pool: PoolName, now: float
+) -> list[Fact]:
+    """What is recorded of a pool's account as somebody gets GPUs of it outside of containers: what it has
+    from here on counts from where it would begin with a job. Whether it has one is not changed.
+    """
+    pools = {spec.pool.name: spec.pool for spec in specs if spec.pool.takes_turns}
+    if pool not in pools:
+        return []
+    leases: dict[PoolName, list[str]] = {}
+    for spec in specs:
+        leases.setdefault(spec.pool.name, []).extend(spec.lease)
+    if pool in active_pools(memory):
+        found = caught_up(pools, leases, memory, now, pool)
+        return [found] if found is not None else []
+    jobs = dict.fromkeys(pools) | {pool: 1}
+    begun = [fact for fact in changes(pools, leases, memory, jobs, now) if fact.pool == pool]
+    return [*begun, TurnWaived(now, pool)]
+
+
 def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) -> tuple[Fact, ...]:
     """The facts, and after each end of an agent in turn, or of its hold, what its pool's account is then."""
     in_turn = {pool.name: pool for pool in pools if pool.takes_turns}
@@ -299,6 +331,46 @@ def charged(facts: Sequence[Fact], memory: Memory, pools: Iterable[PoolSpec]) ->
         used[pool.name] = before + cost(max(LEAST, seconds), len(agent.lease), pool)
         found.append(TurnEnded(fact.at, pool.name, agent.generation, seconds, used[pool.name]))
     return tuple(found)
+
+
+def with_reserved(
+    memory: Memory, one: Reservation, pools: Iterable[PoolSpec], now: float
+) -> TurnEnded | None:
+    """What its pool's account is with GPUs that were reserved for work outside of containers until now;
+    ``None``: that of an agent is, or the pool takes no turns.
+    """
+    pool = next((pool for pool in pools if pool.name == one.pool and pool.takes_turns), None)
+    if pool is None or one.shell or one.began is None:
+        return None
+    seconds = _reserved(one, now)
+    used = memory.turns.get(pool.name, NO_TURNS).used + cost(seconds, one.gpus, pool)
+    return TurnEnded(now, pool.name, NO_AGENT, seconds, used)
+
+
+def behind(
+    pools: Mapping[PoolName, PoolSpec],
+    leases: Mapping[PoolName, Sequence[str]],
+    memory: Memory,
+    waiting: Mapping[PoolName, int],
+    now: float,
+) -> frozenset[PoolName]:
+    """The pools that would not be next with something to do: another waits for GPUs of theirs, and has had
+    less. ``waiting``: how many jobs of each could have a turn if its GPUs were free.
+    """
+    active = active_pools(memory) | {name for name, count in waiting.items() if count}
+    used = accounts(memory, pools, now)
+    found = set()
+    for name, rivals in rivals_of(pools, leases).items():
+        before = [other for other in rivals if waiting.get(other, 0)]
+        if not before:
+            continue
+        own = used
+        if name not in active:  # it has nothing to catch up
+            own = used | {name: max(used[name], min(used[other] for other in rivals & active))}
+        level = levels(own, pools, leases, active | {name})
+        if any(level[other] < level[name] for other in before):
+            found.add(name)
+    return frozenset(found)
 
 
 def active_pools(memory: Memory) -> set[PoolName]:
