@@ -157,12 +157,13 @@ class Metrics:
 
         self._vacant = counter(
             "slot_vacant_seconds",
-            "Seconds without an agent of its own, where it is to have one.",
+            "Seconds in which the slot should have an agent and had none.",
             ["pool", "slot"],
         )
         self._unready = counter(
             "slot_unready_seconds",
-            "Seconds neither idle nor busy, nor kept for a person, nor without GPUs that Slurm is to give.",
+            "Seconds in which the slot was neither idle nor busy, nor kept for a person, nor "
+            "waiting for GPUs from Slurm.",
             ["pool", "slot"],
         )
         self._started = counter("agents_started", "Agents made.", ["pool", "slot", "provider"])
@@ -206,7 +207,7 @@ class Metrics:
         )
         self._queue_seconds = Histogram(
             "mayfly_job_queue_duration_seconds",
-            "From the submission of a job of the embedded queue to its start; not of jobs that waited for "
+            "From the submission of a job of the embedded queue to its start; without jobs that waited for "
             "other jobs, were run again, or are a reservation.",
             ["pool"],
             buckets=QUEUE_BUCKETS,

@@ -47,7 +47,7 @@ def _pages(config: Config) -> Metric:
     """For alerts and dashboards to lead there."""
     family = _gauge(
         "docs_info",
-        "1 with the address of the page on what may be wrong, where host.docs says where the pages are.",
+        "1, with the address of the troubleshooting page as label, if host.docs says where the pages are.",
         "url",
     )
     if config.host.docs is not None:
@@ -58,8 +58,8 @@ def _pages(config: Config) -> Metric:
 def _longest_wait(state: State, now: float) -> Metric:
     family = _gauge(
         "jobs_longest_wait_seconds",
-        "Seconds for which the job has waited that has waited for longest in the pool's queue; 0: none does. "
-        "Not of jobs that waited for other jobs, are run again, or are a reservation.",
+        "How many seconds the oldest waiting job of the pool's queue has waited; 0: none waits. Without jobs "
+        "that waited for other jobs, are run again, or are a reservation.",
         "pool",
     )
     longest = {pool.name: 0.0 for pool in state.config.pools if pool.embedded}
@@ -80,8 +80,8 @@ def _waiting_at_services(state: State, now: float) -> Iterable[Metric]:
     )
     longest = _gauge(
         "service_jobs_longest_wait_seconds",
-        "Seconds for which the job has waited that has waited for longest at the pool's service, of those "
-        "that waited when it was last asked; 0: none did.",
+        "How many seconds the oldest waiting job at the pool's service has waited, of those that waited when "
+        "the service was last asked; 0: none did.",
         "pool",
     )
     for pool, queue in state.queues.pools.items():
@@ -116,8 +116,8 @@ def _reservations(state: State) -> Metric:
 def _tokens(state: State, ends: Mapping[PoolName, float]) -> Metric:
     family = _gauge(
         "token_end_timestamp_seconds",
-        "When a token ends, in seconds since the epoch, where that is known: of a pool at its service; with "
-        "an empty pool: of this manager at its engine, unless somebody else renews that.",
+        "When a pool's token at its service ends, in seconds since the epoch, if that is known. With an "
+        "empty pool: the manager's token at its engine, unless somebody else renews it.",
         "pool",
     )
     for pool, end in ends.items():
@@ -150,7 +150,7 @@ def _images(state: State) -> Metric:
 def _leased(slots: Iterable[SlotSpec]) -> Metric:
     family = _gauge(
         "gpu_leased",
-        "1 for each GPU or MIG device that a slot has: joins what is known of it to its pool.",
+        "1 for each GPU or MIG device that a slot has; says which slot and pool have which GPU.",
         *("pool", "slot", "uuid"),
     )
     for spec in slots:
