@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import sqlite3
 import sys
 import time
 import tomllib
@@ -254,10 +253,7 @@ class _Box:
             history_backup.refuse_foreign(state / name)
         try:
             self._record(state)
-        except (
-            *(ArithmeticError, AttributeError, LookupError, TypeError, ValueError),
-            sqlite3.Error,
-        ) as error:
+        except history_backup.NO_STATE as error:
             raise Trouble(
                 f"the state in the backup cannot be read ({clean(str(error))}): take an older backup. "
                 "Nothing was changed"

@@ -21,6 +21,8 @@ from mayfly.edge.history_file import FILE_NAME, translated
 
 SINCE_KEYS = 10  # the schema that has the keys of jobs' variables in a table of their own
 SINCE_CONTENT = 7  # that has what jobs bring
+# What may come of reading a file as a state that is none of Mayfly's.
+NO_STATE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, sqlite3.Error)
 
 
 @dataclass(frozen=True, slots=True)
