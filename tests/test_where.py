@@ -79,7 +79,7 @@ def test_no_page_and_no_message_sends_anybody_where_mayfly_is_not() -> None:
         ("pip install git+https://example.org/mayfly", "git+https://example.org/mayfly"),
         ("docker pull ghcr.io/mayfly/manager:1", "ghcr.io/mayfly/manager:1"),
         ("helm install m oci://registry.example/mayfly", "oci://registry.example/mayfly"),
-        ("https://pypi.org/project/mayfly-ci/", "https://pypi.org/project/mayfly-ci/"),
+        ("https://codeberg.org/lab/mayfly", "https://codeberg.org/lab/mayfly"),
     ],
 )
 def test_such_a_line_is_found(line: str, place: str) -> None:
