@@ -23,7 +23,7 @@ def test_every_phase_can_be_reached_and_left() -> None:
 
 
 def test_the_table_gives_the_deadlines_of_the_code() -> None:
-    rows = dict(re.findall(r"^\| (\w+) \| ([^|]+) \|", PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| \[?(\w+)(?:\]\([^)]*\))? \| ([^|]+) \|", PAGE, re.MULTILINE))
     rows.pop("phase")
     assert set(rows) == {str(phase) for phase in Phase}
     for phase, deadline in DEADLINES.items():

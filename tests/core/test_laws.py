@@ -498,8 +498,8 @@ def heal(manager: Manager) -> None:
                 host.ends(box.generation, 0)
         if not manager.memory.jobs:
             break
-    for slot in SLOTS:
-        manager.release(slot)  # a job that has ended meanwhile may be held for its owner
+    for generation in manager.memory.agents:
+        manager.give_up(generation)  # a job that has ended meanwhile may be held for its owner
     manager.pass_time(1000.0)
 
 
