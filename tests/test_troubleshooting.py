@@ -102,6 +102,7 @@ def test_links_within_the_page_lead_to_sections_and_symptoms_to_each_that_has_no
 @pytest.mark.parametrize("code", ["slot.held", "gpu.gone", "engine.answers", "not-running"])
 def test_a_section_is_text_for_a_terminal(code: str) -> None:
     lines = lines_of(code)
+    assert not any("glossary" in line for line in lines), "a word is a word in a terminal"
     assert lines[0] == code
     assert "](" not in "\n".join(lines)
     typed = lines.index(f"{TYPED}:")

@@ -77,6 +77,8 @@ def _unlinked(said: str) -> str:
 
     def named(link: re.Match[str]) -> str:
         place, _, anchor = link[2].partition("#")
+        if place.endswith("glossary.md"):
+            return link[1]  # a word that stands for itself
         if not place:
             return link[1] if link[1] == anchor else f"{link[1]} (mayfly help {anchor})"
         folder = "docs/" if place.startswith("../") else "docs/how-to/"
