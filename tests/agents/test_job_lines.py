@@ -19,6 +19,7 @@ import pytest
 from mayfly.core.model import Generation
 from mayfly.edge.figures import Figures
 from tests.agents.container import Agent
+from tests.agents.somebody import as_somebody
 
 AGENTS = Path(__file__).parents[2] / "agents"
 FALLBACK = "mayfly: slot gpu-0\nmayfly: image mayfly/github:cuda12.8\n"
@@ -158,14 +159,6 @@ def open_place() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o777)
         yield Path(name)
-
-
-def as_somebody() -> None:
-    """Of whoever is begun next: limits of root hold nobody."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(64321)
-        os.setuid(64321)
 
 
 GITLAB = {  # what a job's script is: what it prints between the lines, and its code

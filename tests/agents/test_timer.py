@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.agents.somebody import as_somebody
 
 LAUNCH = Path(__file__).parents[2] / "agents" / "launch.sh"
 # The launcher's shell, which waits for its timer's word; after the first sleep no process is to be had.
@@ -28,14 +29,6 @@ def witness() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
-
-
-def as_somebody() -> None:
-    """Of whoever is begun next: limits of root hold nobody."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(64321)
-        os.setuid(64321)
 
 
 @pytest.mark.parametrize("longer", [None, 3])

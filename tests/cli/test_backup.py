@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import io
 import json
@@ -41,6 +40,7 @@ from mayfly.edge.backup_archive import Writer
 from mayfly.edge.history import History
 from mayfly.edge.history_file import FILE_NAME, SCHEMA_VERSION
 from mayfly.edge.history_reader import HistoryReader
+from mayfly.edge.lock_file import is_held
 from mayfly.edge.state_lock import managing
 from mayfly.providers.installed import packages
 from mayfly.service import engine_claim
@@ -607,7 +607,7 @@ def test_one_that_is_killed_in_the_middle_leaves_no_backup_and_what_it_left_goes
     os.close(theirs)
     os.set_blocking(ours, True)
     got = os.read(ours, 4096)  # the rest does not fit into the pipe: it is in the middle
-    (left,) = (place for place in Path("/var/tmp").glob(".mayfly-backup-*") if held(place))
+    (left,) = (place for place in Path("/var/tmp").glob(".mayfly-backup-*") if is_held(place))
     process.kill()
     process.wait(60)
     while piece := os.read(ours, 1 << 16):
@@ -622,18 +622,6 @@ def test_one_that_is_killed_in_the_middle_leaves_no_backup_and_what_it_left_goes
     beside.mkdir()
     box.does("backup", str(tmp_path / "c"))
     assert not beside.exists()
-
-
-def held(place: Path) -> bool:
-    """Whether somebody makes a backup in it."""
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")

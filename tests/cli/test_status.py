@@ -123,7 +123,10 @@ def test_without_a_manager_and_with_a_mistake_in_its_file_it_says_that(
     assert "start it" not in ran.err
 
 
-def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_path: Path) -> None:
+def asked_by_somebody_else(
+    manager: StandIn, tmp_path: Path, *groups: int
+) -> subprocess.CompletedProcess[str]:
+    """`mayfly status` as somebody who is not root and is in these groups alone."""
     if os.getuid() != 0:
         pytest.skip("only root can become somebody else")
     tmp_path.chmod(0o755)
@@ -132,15 +135,19 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
     code = (
         "import os, sys; from mayfly.cli.app import main; from mayfly.cli import standing\n"
         f"sys.argv = ['mayfly', 'status', '--socket', {str(manager.path)!r}]\n"
-        "os.setgroups([]); os.setgid(65534); os.setuid(65534); main()"
+        f"os.setgroups({[*groups]}); os.setgid(65534); os.setuid(65534); main()"
     )
-    ran = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=False,
         env=environment(USER="bob"),
     )
+
+
+def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_path: Path) -> None:
+    ran = asked_by_somebody_else(manager, tmp_path)
     assert ran.returncode == 1
     assert f"mayfly: you may not use {manager.path}: " in ran.stderr
 
@@ -148,28 +155,12 @@ def test_a_socket_that_may_not_be_used_names_the_group(manager: StandIn, tmp_pat
 def test_who_may_is_told_that_no_manager_runs_where_the_users_door_is_not_there(
     manager: StandIn, tmp_path: Path
 ) -> None:
-    if os.getuid() != 0:
-        pytest.skip("only root can become somebody else")
     try:
         group = grp.getgrnam("mayfly-users").gr_gid
     except KeyError:
         pytest.skip("there is no group mayfly-users here")
-    tmp_path.chmod(0o755)
-    for parent in list(tmp_path.parents)[:-2]:
-        parent.chmod(parent.stat().st_mode | 0o011)
     manager.path.with_name("users.sock").unlink(missing_ok=True)
-    code = (
-        "import os, sys; from mayfly.cli.app import main; from mayfly.cli import standing\n"
-        f"sys.argv = ['mayfly', 'status', '--socket', {str(manager.path)!r}]\n"
-        f"os.setgroups([{group}]); os.setgid(65534); os.setuid(65534); main()"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(USER="bob"),
-    )
+    ran = asked_by_somebody_else(manager, tmp_path, group)
     assert ran.returncode == 3
     assert f"the manager is not running: nobody answers on {manager.path}" in ran.stderr
     assert "usermod" not in ran.stderr

@@ -186,8 +186,8 @@ def test_of_a_long_history_no_more_than_a_piece_is_in_memory(tmp_path: Path) -> 
     assert (told["by"], told["per"]) == (By.PERSON, Per.WEEK)
 
 
-def test_what_people_had_without_a_job_is_theirs_held_or_reserved(tmp_path: Path) -> None:
-    history, reader = History(tmp_path), HistoryReader(tmp_path)
+def keep_held(history: History) -> None:
+    """An agent without a job of the queue, from its start until it is held for ann."""
     keep(
         history, AgentCreated(T - 50, AGENT, ""), GateOpening(T - 1, AGENT.generation, "run", None)
     )
@@ -197,6 +197,11 @@ def test_what_people_had_without_a_job_is_theirs_held_or_reserved(tmp_path: Path
         AgentExited(T + 60, AGENT.generation, "job_done", None, 1, 0),
         AgentHeld(T + 60, AGENT.generation, "ann", 1000, T + 660, T + 3660),
     )
+
+
+def test_what_people_had_without_a_job_is_theirs_held_or_reserved(tmp_path: Path) -> None:
+    history, reader = History(tmp_path), HistoryReader(tmp_path)
+    keep_held(history)
     held = Work("gpu", T + 60, T + 360, "ann", devices=("GPU-1", "GPU-2"), job=False)
     assert [work for work in reader.works(T) if not work.job] == [], "it is not over yet"
     keep(history, HoldEnded(T + 360, AGENT.generation, "ann gave it up", "ann"))
@@ -225,15 +230,7 @@ def test_the_time_for_which_one_was_held_counts_where_its_container_is_gone_at_o
     tmp_path: Path,
 ) -> None:
     history, reader = History(tmp_path), HistoryReader(tmp_path)
-    keep(
-        history, AgentCreated(T - 50, AGENT, ""), GateOpening(T - 1, AGENT.generation, "run", None)
-    )
-    keep(history, AgentOpened(T, AGENT.generation))
-    keep(
-        history,
-        AgentExited(T + 60, AGENT.generation, "job_done", None, 1, 0),
-        AgentHeld(T + 60, AGENT.generation, "ann", 1000, T + 660, T + 3660),
-    )
+    keep_held(history)
     keep(
         history,
         HoldEnded(T + 360, AGENT.generation, "its container is gone"),

@@ -55,15 +55,7 @@ def box(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bo
     with PrivateEngine() as engine, Box(engine, checkout, nothing, network="none") as made:
         for image in engine.docker("images", "--quiet").split():
             engine.docker("rmi", "--force", image, check=False)
-        made.must("mkdir -p /etc/mayfly/conf.d")
-        state = f'[host]\nstate_dir = "{made.home}/state"\n'
-        assert made.sh("cat >/etc/mayfly/conf.d/10-box.toml", state).returncode == 0
-        for unit in ("mayfly", "mayfly-gateway"):
-            made.must(f"mkdir -p /etc/systemd/system/{unit}.service.d")
-            made.must(
-                f"printf '[Service]\\nReadWritePaths={made.home}\\n' "
-                f">/etc/systemd/system/{unit}.service.d/box.conf"
-            )
+        made.share_state()
         yield made
 
 

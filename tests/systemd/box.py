@@ -135,6 +135,16 @@ class Box:
             check=False,
         )
 
+    def share_state(self) -> None:
+        """Have the state, and what its units may write, where the Engine, which is outside, sees it too."""
+        self.must("mkdir -p /etc/mayfly/conf.d")
+        state = f'[host]\nstate_dir = "{self.home}/state"\n'
+        assert self.sh("cat >/etc/mayfly/conf.d/10-box.toml", state).returncode == 0
+        for unit in ("mayfly", "mayfly-gateway"):
+            drop_ins = f"/etc/systemd/system/{unit}.service.d"
+            self.must(f"mkdir -p {drop_ins}")
+            self.must(f"printf '[Service]\\nReadWritePaths={self.home}\\n' >{drop_ins}/box.conf")
+
     def on_a_terminal(self, command: str, *answers: tuple[str, str]) -> str:
         """Type a line on a terminal of the box, and each answer once its question is there; what appears."""
         words = ["docker", "exec", "-it", "-w", CHECKOUT, "-e", "TERM=dumb", self._cid]

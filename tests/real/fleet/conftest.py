@@ -76,16 +76,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         for name in ("gpu1", "gpu2"):
             engine = all_of_it.enter_context(PrivateEngine())
             box = all_of_it.enter_context(Box(engine, checkout, wheels, image=IMAGE, hostname=name))
-            # The Engine sees this box's files elsewhere than under /var/lib.
-            box.must("mkdir -p /etc/mayfly/conf.d /etc/systemd/system/mayfly.service.d")
-            state = f'[host]\nstate_dir = "{box.home}/state"\n'
-            assert box.sh("cat >/etc/mayfly/conf.d/10-box.toml", state).returncode == 0
-            for unit in ("mayfly", "mayfly-gateway"):
-                box.must(f"mkdir -p /etc/systemd/system/{unit}.service.d")
-                box.must(
-                    f"printf '[Service]\\nReadWritePaths={box.home}\\n' "
-                    f">/etc/systemd/system/{unit}.service.d/box.conf"
-                )
+            box.share_state()
             if name == "gpu2":  # is to build its image, on a base that has all packages already
                 engine.docker("tag", "mayfly/local:cpu", "debian:bookworm-slim")
                 engine.docker("rmi", "mayfly/local:cpu")

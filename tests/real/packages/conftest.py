@@ -124,11 +124,5 @@ def box(
         made.must(
             "rm -f /usr/sbin/policy-rc.d"
         )  # a container's, by which no package starts anything
-        made.must("mkdir -p /etc/mayfly/conf.d")
-        place = "/etc/mayfly/conf.d/10-box.toml"
-        made.must(f"printf '[host]\\nstate_dir = \"{made.home}/state\"\\n' >{place}")
-        for unit in ("mayfly", "mayfly-gateway"):
-            drop_ins = f"/etc/systemd/system/{unit}.service.d"
-            made.must(f"mkdir -p {drop_ins}")
-            made.must(f"printf '[Service]\\nReadWritePaths={made.home}\\n' >{drop_ins}/box.conf")
+        made.share_state()
         yield made
