@@ -7,9 +7,10 @@ of the code are for those who have the code. A verb, a topic and a code of the s
 from __future__ import annotations
 
 import re
-import textwrap
 from functools import cache
 from importlib.resources import files
+
+from mayfly.cli.paragraph import paragraph
 
 _ROW = re.compile(r'^\| ((?:<a id="[\w-]+"></a>)+)([^|]+?) \| (.+) \|$', re.MULTILINE)
 _LINK = re.compile(r"\[([^\]\[]+)\]\([^)\s]+\)")
@@ -30,16 +31,4 @@ def meanings() -> dict[str, str]:
 
 def lines_of(word: str, width: int = 78) -> list[str]:
     """A word with what it means."""
-    told = meanings()[word]
-    return [
-        word,
-        "",
-        *textwrap.wrap(
-            told[:1].upper() + told[1:],
-            width,
-            initial_indent="  ",
-            subsequent_indent="  ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        ),
-    ]
+    return [word, "", *paragraph(meanings()[word], width)]

@@ -7,10 +7,11 @@ network, and without the page's pictures of links: what a link leads to is named
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
+
+from mayfly.cli.paragraph import INDENT, paragraph
 
 _SECTION = re.compile(
     r'^<a id="([\w.-]+)"></a>\n\n### \1\n(.*?)(?=^<a id=|^## |\Z)', re.MULTILINE | re.DOTALL
@@ -19,7 +20,6 @@ _ITEM = re.compile(r"^- \*\*(.+?)\*\*: (.*?)(?=^- |\Z)", re.MULTILINE | re.DOTAL
 _CODE = re.compile(r"(?<!`)(`{1,2})(?!`)(.+?)(?<!`)\1(?!`)", re.DOTALL)
 _LINK = re.compile(r"\[([^\]\[]+)\]\(([^)\s]+)\)")
 TYPED = "Type"  # the item whose lines are to be pasted
-INDENT = "  "
 
 
 @cache
@@ -46,15 +46,7 @@ def lines_of(code: str, width: int = 78) -> list[str]:
             lines += _typed(said)
         else:
             told = _CODE.sub(lambda found: found[0].replace("``", ""), _unlinked(said))
-            told = told[:1].upper() + told[1:]
-            lines += textwrap.wrap(
-                told,
-                width,
-                initial_indent=INDENT,
-                subsequent_indent=INDENT,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += paragraph(told, width)
     return lines
 
 
